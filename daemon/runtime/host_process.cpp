@@ -1,0 +1,77 @@
+// SPDX-FileCopyrightText: The Archipelago project
+// SPDX-License-Identifier: GPL-3.0-or-later
+//
+// Start in order, stop in reverse.
+#include "daemon/runtime/host_process.h"
+
+namespace archipelago::runtime {
+
+std::string_view stateName(HostProcess::State state)
+{
+	switch (state) {
+	case HostProcess::State::Stopped: return "stopped";
+	case HostProcess::State::Starting: return "starting";
+	case HostProcess::State::Up: return "up";
+	case HostProcess::State::Stopping: return "stopping";
+	}
+	return "unknown";
+}
+
+HostProcess::HostProcess(PeerContext context, std::vector<std::string> roles, Factory factory, Observer observer)
+    : m_context(std::move(context)), m_factory(std::move(factory)), m_observer(std::move(observer))
+{
+	for (auto &name : roles) m_roles.push_back(Role{std::move(name), nullptr, State::Stopped});
+}
+
+void HostProcess::set(Role &role, State state)
+{
+	role.state = state;
+	m_observer(role.name, state);
+}
+
+Task<tl::expected<void, HostProcess::Failure>> HostProcess::start()
+{
+	for (Role &role : m_roles) {
+		set(role, State::Starting);
+		role.peer = m_factory(m_context, role.name);
+		Result<void> started;
+		if (role.peer)
+			started = co_await role.peer->start();
+		else
+			started = failure(ErrorCode::Config, "Cannot start " + role.name + ": the configuration names no such role.");
+		if (!started) {
+			role.peer.reset();
+			set(role, State::Stopped);
+			const Result<void> stopped = co_await stop();
+			(void)stopped; // the start's own error is the one to report
+			Failure failed{role.name, started.error()};
+			co_return tl::unexpected<Failure>(std::move(failed));
+		}
+		set(role, State::Up);
+	}
+	co_return tl::expected<void, Failure>{};
+}
+
+Task<Result<void>> HostProcess::stop()
+{
+	Result<void> first;
+	for (size_t i = m_roles.size(); i-- > 0;) {
+		Role &role = m_roles[i];
+		if (!role.peer) continue;
+		set(role, State::Stopping);
+		Result<void> stopped = co_await role.peer->stop();
+		if (!stopped && first) first = tl::unexpected<Error>(stopped.error().within(role.name));
+		role.peer.reset();
+		set(role, State::Stopped);
+	}
+	co_return std::move(first);
+}
+
+std::vector<HostProcess::RoleStatus> HostProcess::status() const
+{
+	std::vector<RoleStatus> out;
+	for (const Role &role : m_roles) out.push_back(RoleStatus{role.name, role.state, role.peer ? role.peer->inflight() : 0});
+	return out;
+}
+
+} // namespace archipelago::runtime
