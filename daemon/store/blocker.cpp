@@ -1,0 +1,244 @@
+// SPDX-FileCopyrightText: The Archipelago project
+// SPDX-License-Identifier: GPL-3.0-or-later
+//
+// The blocker peer. What a request may say is in kOperations; everything else is E-INVALID or E-UNSUPPORTED before the store
+// hears of it. Fields of shared memory are copied once, the copies are checked and used; a name is copied too, because it
+// becomes a file name while its sender can still write to it.
+#include "daemon/store/blocker.h"
+
+#include "daemon/runtime/served_port.h"
+#include "daemon/store/file/file_store.h"
+#include "daemon/store/object_key.h"
+
+#include <algorithm>
+#include <array>
+
+namespace archipelago::store {
+
+namespace {
+
+enum class Args : uint8_t { Object, List, Volume, None };
+enum class Payload : uint8_t { None, Optional, Needed };
+
+struct Operation {
+	Op op;
+	Args args;
+	Payload payload;
+};
+
+constexpr Operation kOperations[] = {
+    {Op::ObjRead, Args::Object, Payload::Needed},     {Op::ObjWrite, Args::Object, Payload::Needed},
+    {Op::ObjCreate, Args::Object, Payload::Optional}, {Op::ObjWriteFull, Args::Object, Payload::Optional},
+    {Op::ObjRemove, Args::Object, Payload::None},     {Op::ObjStat, Args::Object, Payload::None},
+    {Op::ObjList, Args::List, Payload::Needed},       {Op::ObjSync, Args::Object, Payload::None},
+    {Op::ObjSyncVolume, Args::Volume, Payload::None}, {Op::ObjSyncAll, Args::None, Payload::None},
+    {Op::ObjCapacity, Args::None, Payload::None},
+};
+
+const Operation *operation(uint16_t op)
+{
+	const auto found = std::find_if(std::begin(kOperations), std::end(kOperations),
+	                                [op](const Operation &o) { return static_cast<uint16_t>(o.op) == op; });
+	return found == std::end(kOperations) ? nullptr : found;
+}
+
+/// Own requests of a blocker's port: it makes none.
+constexpr uint32_t kOwnRequests = 1;
+/// How long stop() waits for full reply rings; what is left then fails back when the port unbinds.
+constexpr uint64_t kLastRepliesMs = 1000;
+
+class Blocker final : public runtime::Peer, runtime::PortHandler {
+public:
+	Blocker(const runtime::PeerContext &context, const RoleConfig &role, std::unique_ptr<ObjectStore> store);
+	~Blocker() override;
+
+	runtime::Task<Result<void>> start() override;
+	runtime::Task<Result<void>> stop() override;
+	uint32_t inflight() const override { return m_inflight; }
+
+private:
+	struct Slot : StoreOp {
+		Blocker *blocker = nullptr;
+		Slot *nextFree = nullptr;
+		xseg::RequestRef request;
+		std::array<char, kMaxNameBytes> nameBytes;
+	};
+
+	void onRequest(runtime::ServedPort &port, xseg::RequestRef request) override;
+	void onReply(runtime::ServedPort &port, xseg::RequestRef request) override;
+	std::optional<ErrorCode> fill(Slot &slot, const xseg::RequestRef &request) const;
+	std::optional<ErrorCode> fillObject(Slot &slot, const xseg::RequestRef &request, uint32_t block, uint64_t nameAt) const;
+	void done(Slot &slot);
+
+	runtime::Reactor &m_reactor;
+	const RoleConfig m_role;
+	const bool m_createDirs;
+	std::unique_ptr<ObjectStore> m_store;
+	std::unique_ptr<Slot[]> m_slots;
+	Slot *m_free = nullptr;
+	uint32_t m_inflight = 0;
+	bool m_stopping = false;
+	runtime::WaitList m_quiet; ///< stop() waits here for m_inflight == 0
+	std::unique_ptr<xseg::BufferPool> m_buffers;
+	std::unique_ptr<runtime::ServedPort> m_port; ///< last: unbinds first
+};
+
+Blocker::Blocker(const runtime::PeerContext &context, const RoleConfig &role, std::unique_ptr<ObjectStore> store)
+    : m_reactor(context.reactor), m_role(role), m_createDirs(context.createDirs), m_store(std::move(store)),
+      m_slots(std::make_unique<Slot[]>(role.nrOps))
+{
+	for (uint32_t n = 0; n < role.nrOps; ++n) {
+		Slot &slot = m_slots[n];
+		slot.blocker = this;
+		slot.done = [](StoreOp &op) {
+			auto &ended = static_cast<Slot &>(op);
+			ended.blocker->done(ended);
+		};
+		slot.nextFree = std::exchange(m_free, &slot);
+	}
+}
+
+Blocker::~Blocker() { ARCHIPELAGO_ASSERT(m_inflight == 0); }
+
+runtime::Task<Result<void>> Blocker::start()
+{
+	Result<void> opened = co_await m_store->open(m_createDirs);
+	if (!opened) co_return opened;
+	const auto number = static_cast<xseg::PortNo>(m_role.portnoStart);
+	m_buffers = std::make_unique<xseg::BufferPool>(m_reactor.segment(), number);
+	auto port = runtime::ServedPort::bind(m_reactor, *m_buffers, number, kOwnRequests, *this);
+	if (!port) {
+		co_await m_store->close();
+		co_return tl::unexpected<Error>(port.error());
+	}
+	m_port = std::move(*port);
+	co_return Result<void>{};
+}
+
+runtime::Task<Result<void>> Blocker::stop()
+{
+	m_stopping = true;
+	if (m_port) m_port->pauseRequests(true);
+	while (m_inflight > 0) co_await m_quiet.wait();
+	for (uint64_t waitedMs = 0; m_port && !m_port->idle() && waitedMs < kLastRepliesMs; ++waitedMs) co_await m_reactor.sleepMs(1);
+	m_port.reset();
+	co_await m_store->close();
+	co_return Result<void>{};
+}
+
+void Blocker::onRequest(runtime::ServedPort &port, xseg::RequestRef request)
+{
+	if (request->op == static_cast<uint16_t>(Op::Ping)) return port.respond(std::move(request), 0);
+	ARCHIPELAGO_ASSERT(m_free); // paused otherwise
+	Slot &slot = *m_free;
+	if (const auto wrong = fill(slot, request)) {
+		request->serviced = 0;
+		return port.respond(std::move(request), wireStatus(*wrong));
+	}
+	m_free = slot.nextFree;
+	++m_inflight;
+	slot.request = std::move(request);
+	if (!m_free) port.pauseRequests(true);
+	m_store->submit(slot);
+}
+
+/// A blocker asks nobody anything: whatever comes here is a mistake of its sender, and goes back when it is dropped.
+void Blocker::onReply(runtime::ServedPort &, xseg::RequestRef) {}
+
+/// Reads the request, once, into the slot. What is wrong with it, or nothing.
+std::optional<ErrorCode> Blocker::fill(Slot &slot, const xseg::RequestRef &request) const
+{
+	const Operation *what = operation(request->op);
+	if (!what) return ErrorCode::Unsupported;
+	const uint32_t block = request->data_blk, at = request->data_off, bytes = request->data_len, flags = request->flags;
+	if (flags & ~static_cast<uint32_t>(kFlagFua)) return ErrorCode::Invalid;
+	if ((what->payload == Payload::Needed && bytes == 0) || (what->payload == Payload::None && bytes != 0))
+		return ErrorCode::Invalid;
+
+	slot.op = what->op;
+	slot.id = ObjectId();
+	slot.name = {};
+	slot.offset = request->offset;
+	slot.fua = flags & kFlagFua;
+	slot.data = {};
+	slot.size = slot.serviced = 0;
+	if (bytes > 0) {
+		const auto payload = m_reactor.segment().buffer(block, at, bytes);
+		if (!payload) return ErrorCode::Invalid;
+		slot.data = *payload;
+	}
+	switch (what->args) {
+	case Args::Object: return fillObject(slot, request, block, uint64_t{at} + bytes);
+	case Args::List:
+		slot.list = request.args<ListArgs>();
+		return isObjectKind(slot.list.kind) ? std::nullopt : std::optional(ErrorCode::Invalid);
+	case Args::Volume: slot.id.volume = request.args<ObjectArgs>().id.volume; break;
+	case Args::None: break;
+	}
+	return std::nullopt;
+}
+
+std::optional<ErrorCode> Blocker::fillObject(Slot &slot, const xseg::RequestRef &request, uint32_t block, uint64_t nameAt) const
+{
+	const auto args = request.args<ObjectArgs>();
+	if (args.nameLength > 0) {
+		if (args.nameLength > kMaxNameBytes || nameAt > UINT32_MAX) return ErrorCode::Invalid;
+		const auto bytes = m_reactor.segment().buffer(block, static_cast<uint32_t>(nameAt), args.nameLength);
+		if (!bytes) return ErrorCode::Invalid;
+		std::memcpy(slot.nameBytes.data(), bytes->data(), bytes->size());
+		slot.name = {slot.nameBytes.data(), bytes->size()};
+	}
+	slot.id = args.id;
+	if (!objectKey(slot.id, slot.name) || !withinObject(slot.id.kind, slot.offset, slot.data.size())) return ErrorCode::Invalid;
+	return std::nullopt;
+}
+
+void Blocker::done(Slot &slot)
+{
+	xseg::RequestRef request = std::move(slot.request);
+	request->serviced = slot.ok ? slot.serviced : 0;
+	if (slot.ok && (slot.op == Op::ObjStat || slot.op == Op::ObjCapacity)) request->size = slot.size;
+	if (slot.ok && slot.op == Op::ObjList) request.setArgs(slot.list);
+	const int32_t status = slot.ok ? 0 : wireStatus(slot.error);
+
+	if (!m_free && !m_stopping) m_port->pauseRequests(false);
+	slot.nextFree = std::exchange(m_free, &slot);
+	m_port->respond(std::move(request), status);
+	// In a turn of its own: what stop() waits for may end this peer and its store, and the store is calling us.
+	if (--m_inflight == 0 && m_stopping) m_reactor.post([this] { m_quiet.wakeAll(); });
+}
+
+/// Which kind of objects a blocker is for: whoever the mappers name as theirs.
+Purpose purposeOf(const Config &config, const RoleConfig &role)
+{
+	bool data = false, maps = false;
+	for (const RoleConfig &mapper : config.roles) {
+		if (mapper.type != RoleType::Mapperd) continue;
+		data |= mapper.blockerbPort == role.portnoStart;
+		maps |= mapper.blockermPort == role.portnoStart;
+	}
+	if (data == maps) return Purpose::Any;
+	return data ? Purpose::Data : Purpose::Maps;
+}
+
+} // namespace
+
+std::unique_ptr<runtime::Peer> makeBlocker(const runtime::PeerContext &context, const RoleConfig &role,
+                                           std::unique_ptr<ObjectStore> store)
+{
+	return std::make_unique<Blocker>(context, role, std::move(store));
+}
+
+std::unique_ptr<runtime::Peer> makeBlocker(const runtime::PeerContext &context, const RoleConfig &role)
+{
+	FileStoreOptions options;
+	options.dir = role.archipDir;
+	options.role = role.name;
+	options.purpose = purposeOf(context.config, role);
+	options.owner = thisHost();
+	options.fdcache = role.fdcache;
+	options.direct = role.direct;
+	return makeBlocker(context, role, std::make_unique<FileStore>(context.reactor, std::move(options)));
+}
+
+} // namespace archipelago::store

@@ -1,0 +1,123 @@
+// SPDX-FileCopyrightText: The Archipelago project
+// SPDX-License-Identifier: GPL-3.0-or-later
+//
+// SyncQueue: what has to be synced, and the syncs. One runs at a time; whoever asks meanwhile shares the next, so a flush
+// costs the same for one volume or for fifty.
+//
+// Bookkeeping. An object is dirty from the completion of a write until a sync that began after it has ended. A directory
+// has a counter of changes (create, replace, remove) and the value up to which it is durable. A write completed before a
+// sync was asked for is thus in its set; one in flight makes the object dirty again and stays for the next.
+//
+// What a sync does, and why that is enough. Data reaches the device by direct I/O before its write completes, and then
+// needs two things: the metadata that points at it (extents, sizes, names) in the filesystem's journal on the medium, and
+// the device's volatile cache flushed.
+//   few (at most kSyncEachAtMost files and directories)
+//       fdatasync of each object, fsync of each changed directory, at once: each commits its metadata and flushes the
+//       device behind it. No order among them is needed: nothing is promised before all have ended.
+//   more
+//       syncfs, THEN fdatasync of one file. syncfs writes all metadata (and, in a buffered store, all data), but is no
+//       device flush: XFS with a clean log issues none (measured: 35 of 40). The fdatasync after it always flushes, and
+//       that flush covers whatever the device had acknowledged before, hence all writes that had completed. Directories
+//       are metadata: covered. It must not be a write with RWF_DSYNC, which may flush nothing but itself.
+// The switch lies where measurements put it: two fdatasyncs cost what the pair costs. That overwrites of allocated blocks
+// would need the device flush alone is not used: nothing here knows which blocks of an object are allocated.
+//
+// A syncfs fails for other people's files too. If it does, the objects are synced one by one, and only their failure counts.
+//
+// What a predecessor wrote before it was killed is in no list. The first sync of any kind after open is therefore one of
+// everything.
+//
+// A failed sync is final: the kernel may have dropped what it could not write, and would report success the next time.
+// Reactor thread only.
+#pragma once
+
+#include "daemon/store/file/fd_cache.h"
+#include "daemon/store/file/store_dir.h"
+
+#include <array>
+#include <bitset>
+#include <unordered_map>
+#include <vector>
+
+namespace archipelago::store {
+
+/// The dirty objects and changed directories of one volume (kind Name: of the volume its operations name, or zero).
+struct DirtyVolume {
+	OpenObject *first = nullptr;
+	std::bitset<kHashDirectories> directories;
+};
+
+/// What syncs have cost since the store was opened.
+struct SyncCounts {
+	uint64_t files = 0;       ///< fdatasync or fsync of one file or directory
+	uint64_t filesystems = 0; ///< syncfs with its fdatasync
+};
+
+class SyncQueue {
+public:
+	SyncQueue(runtime::Reactor &reactor, FdCache &cache, const StoreDir &dir) : m_reactor(reactor), m_cache(cache), m_dir(dir) {}
+
+	void start(spdlog::logger &log);
+
+	/// Called once for each object before it is written or its name changes.
+	DirtyVolume &volume(const VolumeId &id) { return m_volumes[id]; }
+	/// A write has completed (or failed half way).
+	void wrote(OpenObject &object);
+	/// The object is gone or replaced: nothing of it needs to last.
+	static void forget(OpenObject &object);
+	/// A name of the volume has come, changed or gone. Returns the change, for directorySynced() and OpenObject::entryChange.
+	uint64_t nameChanged(DirtyVolume &volume, uint8_t directory);
+	/// The newest change of the directory.
+	uint64_t lastChange(uint8_t directory) const { return m_changes[directory]; }
+	/// The directory was synced by somebody who began after change `upTo`.
+	void directorySynced(uint8_t directory, uint64_t upTo);
+	/// Would a durable write leave nothing to sync? (The name may not be durable yet.)
+	bool nameDurable(const OpenObject &object) const;
+
+	/// ObjSyncAll, ObjSyncVolume; any other operation means its object. Ends with op.fn(&op, 0 or -EIO), perhaps inside.
+	void request(StoreOp &op);
+
+	bool broken() const { return m_broken; }
+	const SyncCounts &counts() const { return m_counts; }
+	/// Declares the store broken, and says so once.
+	void fail(std::string_view what, int errnum);
+
+private:
+	/// What one run syncs. The counters are those of its beginning.
+	struct Plan {
+		struct Part {
+			OpenObject *object; ///< pinned
+			bool inUse;         ///< its file is held open for us
+		};
+		bool everything = false;  ///< syncfs
+		bool withoutFile = false; ///< not all are in use
+		std::vector<Part> objects;
+		std::bitset<kHashDirectories> directories;
+		std::array<uint64_t, kHashDirectories> changes;
+	};
+	struct VolumeHash {
+		size_t operator()(const VolumeId &id) const;
+	};
+
+	runtime::Task<void> run();
+	Plan plan(OpQueue &batch);
+	void collect(Plan &plan, DirtyVolume &volume);
+	void collect(Plan &plan, OpenObject &object);
+	runtime::Task<bool> carryOut(Plan &plan);
+	runtime::Task<bool> syncEach(Plan &plan);
+	runtime::Task<int> syncFilesystem(int *failedCall);
+	void settle(Plan &plan);
+
+	runtime::Reactor &m_reactor;
+	FdCache &m_cache;
+	const StoreDir &m_dir;
+	spdlog::logger *m_log = nullptr;
+	std::unordered_map<VolumeId, DirtyVolume, VolumeHash> m_volumes;
+	std::array<uint64_t, kHashDirectories> m_changes{}, m_durable{};
+	OpQueue m_waiting;
+	SyncCounts m_counts;
+	bool m_running = false, m_broken = false;
+	bool m_inherited = true; ///< a predecessor's writes may not be durable
+};
+
+} // namespace archipelago::store

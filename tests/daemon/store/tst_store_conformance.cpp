@@ -1,0 +1,473 @@
+// SPDX-FileCopyrightText: The Archipelago project
+// SPDX-License-Identifier: GPL-3.0-or-later
+//
+// What every store promises (object_store.h, protocol.h), checked on each of them in the same words: memory, files with
+// direct I/O, files through the page cache. Each test gets a fresh, empty store.
+#include "daemon/store/memory/memory_store.h"
+#include "store_bench.h"
+
+#include <QtTest>
+
+#include <map>
+#include <random>
+#include <set>
+
+using namespace archipelago;
+using namespace archipelago::store;
+
+namespace {
+
+constexpr int kNone = 0;
+int code(ErrorCode c) { return static_cast<int>(c); }
+
+} // namespace
+
+class TestStoreConformance : public QObject {
+	Q_OBJECT
+
+private:
+	std::optional<Bench> m_bench;
+	std::optional<ScratchDir> m_scratch;
+	std::unique_ptr<ObjectStore> m_store;
+
+	void backends()
+	{
+		QTest::addColumn<QString>("backend");
+		for (const char *name : {"memory", "direct", "buffered"}) QTest::newRow(name) << name;
+	}
+	int run(Op op, const ObjectId &id, std::span<std::byte> data = {}, uint64_t at = 0)
+	{
+		return m_bench->run(*m_store, op, id, data, at);
+	}
+	int runNamed(Op op, std::string_view name, std::span<std::byte> data = {}, uint64_t at = 0)
+	{
+		Errand errand(op, nameObject(), data, at);
+		errand.name = name;
+		return m_bench->run(*m_store, errand);
+	}
+
+private slots:
+	void init()
+	{
+		m_bench.emplace();
+		m_scratch.emplace();
+		QFETCH(QString, backend);
+		if (backend == "memory") {
+			m_store = std::make_unique<MemoryStore>();
+		} else {
+			FileStoreOptions options;
+			options.dir = m_scratch->path() + "/objects";
+			options.direct = backend == "direct";
+			auto store = std::make_unique<FileStore>(m_bench->reactor(), options);
+			m_store = std::move(store);
+		}
+		const auto opened = m_bench->await(m_store->open(true));
+		QVERIFY2(opened, opened ? "" : opened.error().message.c_str());
+		if (backend == "direct" && !static_cast<FileStore &>(*m_store).direct()) QSKIP("this filesystem takes no direct I/O");
+	}
+	void cleanup()
+	{
+		m_bench->await(m_store->close());
+		m_store.reset();
+		m_bench.reset();
+		m_scratch.reset();
+	}
+
+	void createWriteRead_data() { backends(); }
+	void createWriteRead()
+	{
+		const ObjectId id = dataObject(1);
+		Buffer a(8192, 'a'), b(4096, 'b'), in(16384, 'x');
+		QCOMPARE(run(Op::ObjRead, id, in.all()), code(ErrorCode::NotFound));
+		QCOMPARE(run(Op::ObjWrite, id, a.all()), code(ErrorCode::NotFound));
+		QCOMPARE(run(Op::ObjStat, id), code(ErrorCode::NotFound));
+		QCOMPARE(run(Op::ObjCreate, id, a.all(), 4096), kNone);
+		QCOMPARE(run(Op::ObjCreate, id, b.all()), code(ErrorCode::Exists));
+		QCOMPARE(run(Op::ObjWrite, id, b.all(), 8192), kNone);
+
+		Errand read(Op::ObjRead, id, in.all());
+		QCOMPARE(m_bench->run(*m_store, read), kNone);
+		QCOMPARE(read.serviced, uint64_t{12288}); // what exists; the rest is zeros
+		QCOMPARE(static_cast<char>(in.all()[0]), '\0');
+		QCOMPARE(static_cast<char>(in.all()[4095]), '\0');
+		QCOMPARE(static_cast<char>(in.all()[4096]), 'a');
+		QCOMPARE(static_cast<char>(in.all()[8191]), 'a');
+		QCOMPARE(static_cast<char>(in.all()[8192]), 'b');
+		QCOMPARE(static_cast<char>(in.all()[12287]), 'b');
+		QCOMPARE(static_cast<char>(in.all()[12288]), '\0');
+		QCOMPARE(static_cast<char>(in.all()[16383]), '\0');
+
+		Errand stat(Op::ObjStat, id);
+		QCOMPARE(m_bench->run(*m_store, stat), kNone);
+		QCOMPARE(stat.size, uint64_t{12288});
+		QVERIFY(stat.serviced > 0);
+	}
+
+	void readBehindTheEndIsZeros_data() { backends(); }
+	void readBehindTheEndIsZeros()
+	{
+		Buffer data(4096, 'd'), in(4096, 'x');
+		QCOMPARE(run(Op::ObjCreate, dataObject(1), data.all()), kNone);
+		Errand read(Op::ObjRead, dataObject(1), in.all(), 1 << 20);
+		QCOMPARE(m_bench->run(*m_store, read), kNone);
+		QCOMPARE(read.serviced, uint64_t{0});
+		QVERIFY(in.isAll(0));
+	}
+
+	void createWithoutData_data() { backends(); }
+	void createWithoutData()
+	{
+		QCOMPARE(run(Op::ObjCreate, dataObject(1)), kNone);
+		Errand stat(Op::ObjStat, dataObject(1));
+		QCOMPARE(m_bench->run(*m_store, stat), kNone);
+		QCOMPARE(stat.size, uint64_t{0});
+		QCOMPARE(run(Op::ObjCreate, dataObject(1)), code(ErrorCode::Exists));
+	}
+
+	void oddSizesAndPlaces_data() { backends(); }
+	/// Any offset, size and memory, against a model: neighbours stay, the end stays where it belongs.
+	void oddSizesAndPlaces()
+	{
+		const ObjectId id = mapObject(ObjectKind::Chunk, 1);
+		std::mt19937 random(4711);
+		std::vector<std::byte> model;
+		QCOMPARE(run(Op::ObjCreate, id), kNone);
+		for (int round = 0; round < 60; ++round) {
+			const size_t at = random() % 9000, bytes = random() % 5000 + 1, skew = random() % 3;
+			Buffer memory(bytes + skew, static_cast<int>(round + 1));
+			QCOMPARE(run(Op::ObjWrite, id, memory.part(skew, bytes), at), kNone);
+			if (model.size() < at + bytes) model.resize(at + bytes);
+			std::fill_n(model.begin() + static_cast<ptrdiff_t>(at), bytes, static_cast<std::byte>(round + 1));
+
+			Errand stat(Op::ObjStat, id);
+			QCOMPARE(m_bench->run(*m_store, stat), kNone);
+			QCOMPARE(stat.size, uint64_t{model.size()});
+			const size_t from = random() % 9000, count = random() % 9000 + 1;
+			Buffer in(count + skew, 'x');
+			Errand read(Op::ObjRead, id, in.part(skew, count), from);
+			QCOMPARE(m_bench->run(*m_store, read), kNone);
+			QCOMPARE(read.serviced, uint64_t{from < model.size() ? std::min(count, model.size() - from) : 0});
+			for (size_t i = 0; i < count; ++i)
+				QCOMPARE(static_cast<int>(in.all()[skew + i]), static_cast<int>(from + i < model.size() ? model[from + i] : std::byte{0}));
+		}
+	}
+
+	void oddWritesBesideOthers_data() { backends(); }
+	/// Sixteen writers of 100 bytes each share a few sectors, a seventeenth writes whole ones behind: nobody loses anything.
+	void oddWritesBesideOthers()
+	{
+		const ObjectId id = dataObject(1);
+		Buffer zeros(8192);
+		QCOMPARE(run(Op::ObjCreate, id, zeros.all()), kNone);
+		std::vector<std::unique_ptr<Buffer>> memory;
+		std::vector<std::unique_ptr<Errand>> errands;
+		for (int n = 0; n < 16; ++n) {
+			memory.push_back(std::make_unique<Buffer>(100, n + 1));
+			errands.push_back(std::make_unique<Errand>(Op::ObjWrite, id, memory.back()->all(), static_cast<uint64_t>(n) * 100));
+			if (n % 5 == 0) {
+				memory.push_back(std::make_unique<Buffer>(4096, 'w'));
+				errands.push_back(std::make_unique<Errand>(Op::ObjWrite, id, memory.back()->all(), 4096));
+			}
+		}
+		for (auto &errand : errands) m_store->submit(*errand);
+		for (auto &errand : errands) m_bench->wait(*errand);
+		for (auto &errand : errands) QCOMPARE(errand->error(), kNone);
+		Buffer in(8192, 'x');
+		QCOMPARE(run(Op::ObjRead, id, in.all()), kNone);
+		for (size_t i = 0; i < 1600; ++i) QCOMPARE(static_cast<size_t>(in.all()[i]), i / 100 + 1);
+		for (size_t i = 1600; i < 4096; ++i) QCOMPARE(static_cast<int>(in.all()[i]), 0);
+		for (size_t i = 4096; i < 8192; ++i) QCOMPARE(static_cast<char>(in.all()[i]), 'w');
+	}
+
+	void twoCreatesOneWins_data() { backends(); }
+	void twoCreatesOneWins()
+	{
+		for (uint32_t n = 0; n < 20; ++n) {
+			Buffer a(4096, 'a'), b(4096, 'b'), in(4096);
+			Errand first(Op::ObjCreate, dataObject(n), a.all()), second(Op::ObjCreate, dataObject(n), b.all());
+			m_store->submit(first);
+			m_store->submit(second);
+			m_bench->wait(first);
+			m_bench->wait(second);
+			QCOMPARE(first.ok + second.ok, 1);
+			QCOMPARE((first.ok ? second : first).error(), code(ErrorCode::Exists));
+			QCOMPARE(run(Op::ObjRead, dataObject(n), in.all()), kNone);
+			QVERIFY(in.isAll(first.ok ? 'a' : 'b'));
+		}
+	}
+
+	void writeFullReplaces_data() { backends(); }
+	void writeFullReplaces()
+	{
+		const ObjectId id = mapObject(ObjectKind::Header, 0);
+		Buffer longer(5000, 'l'), shorter(288, 's'), in(8192, 'x');
+		QCOMPARE(run(Op::ObjWriteFull, id, longer.all()), kNone);
+		QCOMPARE(run(Op::ObjWriteFull, id, shorter.all()), kNone);
+		Errand read(Op::ObjRead, id, in.all());
+		QCOMPARE(m_bench->run(*m_store, read), kNone);
+		QCOMPARE(read.serviced, uint64_t{288}); // nothing of the longer one
+		QCOMPARE(static_cast<char>(in.all()[287]), 's');
+		QCOMPARE(static_cast<char>(in.all()[288]), '\0');
+		QCOMPARE(run(Op::ObjWriteFull, id, shorter.all(), 512), code(ErrorCode::Invalid));
+		QCOMPARE(run(Op::ObjWriteFull, id), kNone); // empty is a content too
+		Errand stat(Op::ObjStat, id);
+		QCOMPARE(m_bench->run(*m_store, stat), kNone);
+		QCOMPARE(stat.size, uint64_t{0});
+	}
+
+	void writeFullIsAtomicForReaders_data() { backends(); }
+	/// Readers and replacers at once: each reader sees one whole version, and none older than what was complete before it.
+	void writeFullIsAtomicForReaders()
+	{
+		const ObjectId id = mapObject(ObjectKind::Header, 0);
+		Buffer first(65536, 1);
+		QCOMPARE(run(Op::ObjWriteFull, id, first.all()), kNone);
+		for (int version = 2; version < 30; ++version) {
+			Buffer fresh(65536, version);
+			Errand replace(Op::ObjWriteFull, id, fresh.all());
+			std::vector<std::unique_ptr<Buffer>> in;
+			std::vector<std::unique_ptr<Errand>> reads;
+			for (int n = 0; n < 6; ++n) {
+				in.push_back(std::make_unique<Buffer>(65536, 'x'));
+				reads.push_back(std::make_unique<Errand>(Op::ObjRead, id, in.back()->all()));
+				m_store->submit(*reads.back());
+				if (n == 2) m_store->submit(replace);
+			}
+			m_bench->wait(replace);
+			QCOMPARE(replace.error(), kNone);
+			for (auto &read : reads) {
+				m_bench->wait(*read);
+				QCOMPARE(read->error(), kNone);
+			}
+			for (auto &buffer : in) QVERIFY(buffer->isAll(version) || buffer->isAll(version - 1));
+			Buffer after(65536);
+			QCOMPARE(run(Op::ObjRead, id, after.all()), kNone);
+			QVERIFY(after.isAll(version));
+		}
+	}
+
+	void writesGoToTheReplacement_data() { backends(); }
+	void writesGoToTheReplacement()
+	{
+		const ObjectId id = mapObject(ObjectKind::Journal, 1);
+		Buffer a(4096, 'a'), b(4096, 'b'), c(4096, 'c'), in(8192);
+		QCOMPARE(run(Op::ObjCreate, id, a.all()), kNone);
+		QCOMPARE(run(Op::ObjWriteFull, id, b.all()), kNone);
+		QCOMPARE(run(Op::ObjWrite, id, c.all(), 4096), kNone);
+		QCOMPARE(run(Op::ObjRead, id, in.all()), kNone);
+		QCOMPARE(static_cast<char>(in.all()[0]), 'b');
+		QCOMPARE(static_cast<char>(in.all()[4096]), 'c');
+	}
+
+	void removeIsIdempotent_data() { backends(); }
+	void removeIsIdempotent()
+	{
+		const ObjectId id = dataObject(1);
+		Buffer data(4096, 'd');
+		QCOMPARE(run(Op::ObjRemove, id), kNone);
+		QCOMPARE(run(Op::ObjCreate, id, data.all()), kNone);
+		QCOMPARE(run(Op::ObjRemove, id), kNone);
+		QCOMPARE(run(Op::ObjRemove, id), kNone);
+		QCOMPARE(run(Op::ObjRead, id, data.all()), code(ErrorCode::NotFound));
+		QCOMPARE(run(Op::ObjSync, id), kNone); // makes the removal durable
+		QCOMPARE(run(Op::ObjCreate, id, data.all()), kNone);
+	}
+
+	void removeWhileInUse_data() { backends(); }
+	/// Everything about one object at once, many times: every operation comes back, the end is what came last.
+	void removeWhileInUse()
+	{
+		std::mt19937 random(99);
+		const ObjectId id = dataObject(1);
+		for (int round = 0; round < 40; ++round) {
+			std::vector<std::unique_ptr<Buffer>> memory;
+			std::vector<std::unique_ptr<Errand>> errands;
+			for (int n = 0; n < 12; ++n) {
+				static constexpr Op kOps[] = {Op::ObjRead, Op::ObjWrite, Op::ObjCreate, Op::ObjRemove, Op::ObjWriteFull,
+				                              Op::ObjSync, Op::ObjStat, Op::ObjSyncVolume};
+				const Op op = kOps[random() % std::size(kOps)];
+				const bool empty = op == Op::ObjRemove || op == Op::ObjStat || op == Op::ObjSync || op == Op::ObjSyncVolume;
+				memory.push_back(std::make_unique<Buffer>(4096, 'm'));
+				errands.push_back(std::make_unique<Errand>(op, id, empty ? std::span<std::byte>() : memory.back()->all()));
+			}
+			for (auto &errand : errands) m_store->submit(*errand);
+			for (auto &errand : errands) {
+				m_bench->wait(*errand);
+				QVERIFY(errand->ok || errand->error() == code(ErrorCode::NotFound) || errand->error() == code(ErrorCode::Exists));
+			}
+			QCOMPARE(run(Op::ObjRemove, id), kNone);
+			Buffer a(4096, round + 1), in(4096);
+			QCOMPARE(run(Op::ObjCreate, id, a.all()), kNone);
+			QCOMPARE(run(Op::ObjRead, id, in.all()), kNone);
+			QVERIFY(in.isAll(round + 1));
+			QCOMPARE(run(Op::ObjRemove, id), kNone);
+			QCOMPARE(run(Op::ObjStat, id), code(ErrorCode::NotFound));
+		}
+	}
+
+	void listFindsAll_data() { backends(); }
+	void listFindsAll()
+	{
+		Buffer data(512, 'd');
+		std::set<std::pair<ObjectId, std::string>> ours, theirs, headers, names;
+		for (uint32_t n = 0; n < 300; ++n) {
+			QCOMPARE(run(Op::ObjCreate, dataObject(n, 1), data.all()), kNone);
+			ours.emplace(dataObject(n, 1), "");
+		}
+		for (uint32_t n = 0; n < 5; ++n) {
+			QCOMPARE(run(Op::ObjCreate, dataObject(n, 2), data.all()), kNone);
+			theirs.emplace(dataObject(n, 2), "");
+			const ObjectId header = mapObject(ObjectKind::Header, 0, 1, n + 1);
+			QCOMPARE(run(Op::ObjWriteFull, header, data.all()), kNone);
+			headers.emplace(header, "");
+		}
+		for (const char *name : {"a", "web-01", "with space", "\xc3\xa4\xe2\x82\xac", "percent%20", "a.b_c"}) {
+			QCOMPARE(runNamed(Op::ObjWriteFull, name, data.all()), kNone);
+			names.emplace(nameObject(), name);
+		}
+		const std::string longest(82, 'n');
+		QCOMPARE(runNamed(Op::ObjWriteFull, longest, data.all()), kNone);
+		names.emplace(nameObject(), longest);
+
+		const auto asSet = [this](ObjectKind kind, const VolumeId &volume, size_t buffer) {
+			int error = 0;
+			const auto list = listAll(*m_bench, *m_store, kind, volume, buffer, &error);
+			std::set<std::pair<ObjectId, std::string>> set(list.begin(), list.end());
+			if (error || set.size() != list.size()) set.clear(); // a double is as wrong as a missing one
+			return set;
+		};
+		for (const size_t buffer : {size_t{sizeof(ListEntry)}, size_t{1000}, size_t{65536}}) {
+			QVERIFY(asSet(ObjectKind::Data, volumeId(1), buffer) == ours);
+			QVERIFY(asSet(ObjectKind::Data, volumeId(2), buffer) == theirs);
+			QVERIFY(asSet(ObjectKind::Header, volumeId(1), buffer) == headers);
+			QVERIFY(asSet(ObjectKind::Header, VolumeId{}, buffer) == headers);
+			QVERIFY(asSet(ObjectKind::Header, volumeId(9), buffer).empty());
+			QVERIFY(asSet(ObjectKind::Chunk, VolumeId{}, buffer).empty());
+		}
+		std::set<std::pair<ObjectId, std::string>> both = ours;
+		both.insert(theirs.begin(), theirs.end());
+		QVERIFY(asSet(ObjectKind::Data, VolumeId{}, 4096) == both);
+		QVERIFY(asSet(ObjectKind::Name, VolumeId{}, 136) == names);
+		QVERIFY(asSet(ObjectKind::Name, VolumeId{}, 4096) == names);
+
+		int error = 0;
+		listAll(*m_bench, *m_store, ObjectKind::Data, VolumeId{}, sizeof(ListEntry) - 8, &error);
+		QCOMPARE(error, code(ErrorCode::Invalid));
+		listAll(*m_bench, *m_store, ObjectKind::Name, VolumeId{}, 128, &error); // the longest does not fit
+		QCOMPARE(error, code(ErrorCode::Invalid));
+		Buffer buffer(4096);
+		Errand bad(Op::ObjList, {}, buffer.all());
+		bad.list.cursor = 77;
+		QCOMPARE(m_bench->run(*m_store, bad), code(ErrorCode::Invalid));
+	}
+
+	void namesAreObjectsToo_data() { backends(); }
+	void namesAreObjectsToo()
+	{
+		Buffer a(128, 'a'), in(128);
+		QCOMPARE(runNamed(Op::ObjRead, "db", in.all()), code(ErrorCode::NotFound));
+		QCOMPARE(runNamed(Op::ObjWriteFull, "db", a.all()), kNone);
+		QCOMPARE(runNamed(Op::ObjRead, "db", in.all()), kNone);
+		QVERIFY(in.isAll('a'));
+		QCOMPARE(runNamed(Op::ObjRead, "DB", in.all()), code(ErrorCode::NotFound));
+		QCOMPARE(runNamed(Op::ObjRemove, "db"), kNone);
+		QCOMPARE(runNamed(Op::ObjRead, "db", in.all()), code(ErrorCode::NotFound));
+		QCOMPARE(runNamed(Op::ObjWriteFull, "../../up", a.all()), kNone);
+		QCOMPARE(runNamed(Op::ObjWriteFull, "", a.all()), code(ErrorCode::Invalid));
+		QCOMPARE(runNamed(Op::ObjWriteFull, std::string(83, 'a'), a.all()), code(ErrorCode::Invalid));
+	}
+
+	void nonsenseIsRefused_data() { backends(); }
+	void nonsenseIsRefused()
+	{
+		Buffer data(4096);
+		ObjectId bad = dataObject(1);
+		bad.index2 = 1;
+		QCOMPARE(run(Op::ObjCreate, bad, data.all()), code(ErrorCode::Invalid));
+		QCOMPARE(run(Op::ObjCreate, dataObject(1), data.all(), kBlockBytes - 512), code(ErrorCode::Invalid));
+		QCOMPARE(run(Op::ObjCreate, dataObject(1), data.all(), ~uint64_t{0} - 100), code(ErrorCode::Invalid));
+		QCOMPARE(run(Op::ObjStat, dataObject(1)), code(ErrorCode::NotFound));
+		QCOMPARE(run(Op::MapRead, dataObject(1)), code(ErrorCode::Unsupported));
+	}
+
+	void syncsSucceed_data() { backends(); }
+	void syncsSucceed()
+	{
+		Buffer data(4096, 'd');
+		for (uint32_t n = 0; n < 8; ++n) QCOMPARE(run(Op::ObjCreate, dataObject(n), data.all()), kNone);
+		ObjectId volume;
+		volume.volume = volumeId(1);
+		QCOMPARE(run(Op::ObjSync, dataObject(1)), kNone);
+		QCOMPARE(run(Op::ObjSyncVolume, volume), kNone);
+		QCOMPARE(run(Op::ObjSyncVolume, volume), kNone);
+		volume.volume = volumeId(7); // never heard of
+		QCOMPARE(run(Op::ObjSyncVolume, volume), kNone);
+		QCOMPARE(run(Op::ObjSyncAll, {}), kNone);
+		Errand fua(Op::ObjWrite, dataObject(1), data.all());
+		fua.fua = true;
+		QCOMPARE(m_bench->run(*m_store, fua), kNone);
+		Errand created(Op::ObjCreate, dataObject(100), data.all());
+		created.fua = true;
+		QCOMPARE(m_bench->run(*m_store, created), kNone);
+		Errand odd(Op::ObjWrite, dataObject(100), data.part(1, 99), 4097);
+		odd.fua = true;
+		QCOMPARE(m_bench->run(*m_store, odd), kNone);
+	}
+
+	void capacityIsTold_data() { backends(); }
+	void capacityIsTold()
+	{
+		Errand errand(Op::ObjCapacity, {});
+		QCOMPARE(m_bench->run(*m_store, errand), kNone);
+		QVERIFY(errand.size > 0);
+		QVERIFY(errand.serviced <= errand.size);
+	}
+
+	void manyAtOnce_data() { backends(); }
+	/// 600 blocks written and read back with everything in flight together.
+	void manyAtOnce()
+	{
+		constexpr uint32_t kCount = 600;
+		for (const Op op : {Op::ObjCreate, Op::ObjWrite, Op::ObjRead}) {
+			std::vector<std::unique_ptr<Buffer>> memory;
+			std::vector<std::unique_ptr<Errand>> errands;
+			for (uint32_t n = 0; n < kCount; ++n) {
+				memory.push_back(std::make_unique<Buffer>(512, static_cast<int>(op == Op::ObjRead ? 0 : n % 251)));
+				errands.push_back(std::make_unique<Errand>(op, dataObject(n, static_cast<uint8_t>(n % 3 + 1)), memory.back()->all()));
+			}
+			for (auto &errand : errands) m_store->submit(*errand);
+			for (auto &errand : errands) m_bench->wait(*errand);
+			for (auto &errand : errands) QCOMPARE(errand->error(), kNone);
+			for (uint32_t n = 0; n < kCount; ++n) QVERIFY(memory[n]->isAll(static_cast<int>(n % 251)));
+		}
+	}
+
+	void closedStoresRefuse_data() { backends(); }
+	void closedStoresRefuse()
+	{
+		m_bench->await(m_store->close());
+		QCOMPARE(run(Op::ObjCapacity, {}), code(ErrorCode::Cancelled));
+		QCOMPARE(run(Op::ObjRemove, dataObject(1)), code(ErrorCode::Cancelled));
+	}
+
+	void closeWaitsForWhatIsInFlight_data() { backends(); }
+	void closeWaitsForWhatIsInFlight()
+	{
+		std::vector<std::unique_ptr<Buffer>> memory;
+		std::vector<std::unique_ptr<Errand>> errands;
+		for (uint32_t n = 0; n < 50; ++n) {
+			memory.push_back(std::make_unique<Buffer>(4096, 'm'));
+			const Op op = n % 3 == 0 ? Op::ObjCreate : n % 3 == 1 ? Op::ObjWriteFull : Op::ObjSyncAll;
+			errands.push_back(std::make_unique<Errand>(op, dataObject(n), op == Op::ObjSyncAll ? std::span<std::byte>() : memory.back()->all()));
+			m_store->submit(*errands.back());
+		}
+		m_bench->await(m_store->close());
+		for (auto &errand : errands) {
+			QVERIFY(errand->back);
+			QCOMPARE(errand->error(), kNone);
+		}
+	}
+};
+
+QTEST_GUILESS_MAIN(TestStoreConformance)
+#include "tst_store_conformance.moc"
