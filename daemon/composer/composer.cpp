@@ -1,0 +1,303 @@
+// SPDX-FileCopyrightText: The Archipelago project
+// SPDX-License-Identifier: GPL-3.0-or-later
+//
+// The control port, and who owns what: the composer owns volumes and sessions; a session refers to its volume, which
+// stays until its last session is gone.
+//
+// VolAttach: a port is chosen and bound first (so that nothing has to be undone at the mapper when there is none), then the
+// client's request goes on to the mapper as MapAttach, and comes back with the volume. VolList goes through in the same way.
+#include "daemon/composer/composer.h"
+
+#include "daemon/composer/session.h"
+
+#include <map>
+
+namespace archipelago::composer {
+
+namespace {
+
+using runtime::ServedPort;
+using runtime::Task;
+
+constexpr uint32_t kControlInflight = 64;
+
+class Composer : public runtime::Peer, private runtime::PortHandler, private SessionHost {
+public:
+	Composer(const runtime::PeerContext &context, const RoleConfig &role)
+	    : m_reactor(context.reactor), m_role(role), m_log(roleLogger(role.name)),
+	      m_buffers(context.reactor.segment(), static_cast<xseg::PortNo>(role.portnoStart)),
+	      m_contexts(context.reactor.segment().geometry().requests)
+	{
+	}
+
+	Task<Result<void>> start() override;
+	Task<Result<void>> stop() override;
+	uint32_t inflight() const override { return m_inflight; }
+
+private:
+	void onRequest(ServedPort &port, xseg::RequestRef request) override;
+	void onReply(ServedPort &port, xseg::RequestRef request) override;
+	void began() override;
+	void ended() override;
+	void closed(xseg::PortNo port) override;
+	IoContexts &contexts() override { return m_contexts; }
+	spdlog::logger &log() override { return *m_log; }
+
+	void attach(xseg::RequestRef request);
+	Result<Session *> freeSession();
+	void attached(xseg::RequestRef request);
+	Result<void> openSession(Session &session, AttachReply &reply, std::string name);
+	void pauseSessions(bool paused);
+	void remove(xseg::PortNo port);
+	bool anyDetaching() const;
+	Task<Result<void>> detachFromMapper(uint32_t handle);
+	Task<void> letGo(uint32_t handle);
+
+	runtime::Reactor &m_reactor;
+	const RoleConfig &m_role;
+	std::shared_ptr<spdlog::logger> m_log;
+	xseg::BufferPool m_buffers;
+	std::map<VolumeId, std::unique_ptr<Volume>> m_volumes;
+	std::map<xseg::PortNo, std::unique_ptr<Session>> m_sessions;
+	IoContexts m_contexts; ///< after the sessions: it may hold requests of theirs
+	std::unique_ptr<ServedPort> m_control;
+	std::optional<runtime::Caller> m_caller;
+	uint32_t m_inflight = 0;  ///< client requests let in
+	uint32_t m_attaching = 0, m_lettingGo = 0;
+	bool m_paused = false, m_stopping = false;
+	runtime::WaitList m_changed; ///< an attachment or a session ended; waited for by stop()
+};
+
+Task<Result<void>> Composer::start()
+{
+	auto control = ServedPort::bind(m_reactor, m_buffers, static_cast<xseg::PortNo>(m_role.portnoStart), kControlInflight, *this);
+	if (!control) co_return tl::unexpected<Error>(control.error().within(m_role.name));
+	m_control = std::move(*control);
+	m_caller.emplace(*m_control);
+	m_log->info("serves ports {}..{}", m_role.portnoStart, m_role.portnoEnd);
+	co_return Result<void>{};
+}
+
+/// Drains and detaches. Whoever still sends gets E-PEER. Flushes nothing: closing a volume is the mapper's business.
+Task<Result<void>> Composer::stop()
+{
+	m_stopping = true; // no new attachment; volumes stay until the end of this function
+	while (m_attaching || m_lettingGo) co_await m_changed.wait();
+	for (auto &entry : m_volumes) entry.second->freeze.freeze();
+	for (auto &entry : m_volumes) co_await entry.second->freeze.drained();
+	for (auto &entry : m_volumes) entry.second->freeze.refuseHeld();
+	pauseSessions(true); // what comes now stays in the rings and fails back when they go
+	while (anyDetaching()) co_await m_changed.wait();
+	// Out of the handlers that woke us: ports must not be destroyed under them.
+	co_await m_reactor.sleepMs(0);
+
+	Result<void> first;
+	for (auto &entry : m_sessions) {
+		const uint32_t handle = entry.second->handle();
+		Result<void> detached = co_await detachFromMapper(handle);
+		if (!detached && first) first = std::move(detached);
+	}
+	m_sessions.clear();
+	m_volumes.clear();
+	m_caller.reset();
+	m_control.reset();
+	co_return std::move(first);
+}
+
+void Composer::onRequest(ServedPort &port, xseg::RequestRef request)
+{
+	switch (static_cast<Op>(request->op)) {
+	case Op::Ping: return port.respond(std::move(request), 0);
+	case Op::VolAttach: return attach(std::move(request));
+	case Op::VolList:
+		m_contexts[request.index()].begin(false);
+		m_contexts[request.index()].step = IoContext::Step::List;
+		request->op = static_cast<uint16_t>(Op::CatList);
+		return port.forward(std::move(request), static_cast<xseg::PortNo>(m_role.mapperPort));
+	default:
+		return runtime::respondControl(port, std::move(request),
+		                               failure(ErrorCode::Unsupported, "vlmcd does not know this operation."));
+	}
+}
+
+void Composer::onReply(ServedPort &port, xseg::RequestRef request)
+{
+	if (request->npath == 0) {
+		m_caller->deliver(request);
+		return;
+	}
+	if (m_contexts[request.index()].step == IoContext::Step::Attach) return attached(std::move(request));
+	const int32_t status = request->status;
+	request->op = static_cast<uint16_t>(Op::VolList);
+	port.respond(std::move(request), status);
+}
+
+// ---- attach
+
+void Composer::attach(xseg::RequestRef request)
+{
+	const auto refuse = [&](Error error) {
+		runtime::respondControl(*m_control, std::move(request), tl::unexpected<Error>(std::move(error)));
+	};
+	if (m_stopping) return refuse({ErrorCode::Peer, "Cannot attach: " + m_role.name + " is stopping."});
+	const auto args = request.args<AttachArgs>();
+	const uint64_t nameBytes = request->size;
+	if (args.holder > Holder::Tool || args.readOnly > 1 || args.onlyIfOpened > 1 || !nameBytes || nameBytes > kMaxNameBytes ||
+	    nameBytes > request.data().size())
+		return refuse({ErrorCode::Invalid, "Cannot attach: the request is malformed."});
+	auto session = freeSession();
+	if (!session) return refuse(std::move(session.error()));
+
+	IoContext &context = m_contexts[request.index()];
+	context.begin(false);
+	context.step = IoContext::Step::Attach;
+	context.whole = (*session)->port().number();
+	++m_attaching;
+	request->op = static_cast<uint16_t>(Op::MapAttach);
+	m_control->forward(std::move(request), static_cast<xseg::PortNo>(m_role.mapperPort));
+}
+
+/// A session on the lowest port that is free.
+Result<Session *> Composer::freeSession()
+{
+	for (uint32_t port = m_role.portnoStart + 1; port <= m_role.portnoEnd; ++port) {
+		const auto number = static_cast<xseg::PortNo>(port);
+		if (m_sessions.contains(number)) continue;
+		auto session = Session::create(*this, m_reactor, m_buffers, number);
+		if (!session) return tl::unexpected<Error>(session.error().within("Cannot attach"));
+		if (m_paused) (*session)->port().pauseRequests(true);
+		return m_sessions.emplace(number, std::move(*session)).first->second.get();
+	}
+	const uint32_t limit = m_role.portnoEnd - m_role.portnoStart;
+	return failure(ErrorCode::Limit, "Cannot attach: all " + std::to_string(limit) + " client ports of " + m_role.name +
+	                                     " are in use. Disconnect clients, or raise portno_end of [" + m_role.name + "].");
+}
+
+void Composer::attached(xseg::RequestRef request)
+{
+	IoContext &context = m_contexts[request.index()];
+	const auto number = static_cast<xseg::PortNo>(context.whole);
+	context.step = IoContext::Step::None;
+	--m_attaching;
+	request->op = static_cast<uint16_t>(Op::VolAttach);
+	if (const int32_t status = request->status) {
+		remove(number);
+		m_control->respond(std::move(request), status); // with the mapper's message
+	} else {
+		auto reply = request.args<AttachReply>();
+		const auto data = request.data();
+		std::string name(reinterpret_cast<const char *>(data.data()), std::min<size_t>(data.size(), request->size));
+		const Result<void> opened = openSession(*m_sessions.at(number), reply, std::move(name));
+		if (opened) {
+			reply.sessionPort = number;
+			reply.handle = 0;
+			request.setArgs(reply);
+		} else {
+			runtime::spawn(letGo(reply.handle));
+			remove(number);
+		}
+		runtime::respondControl(*m_control, std::move(request), opened);
+	}
+	m_changed.wakeAll();
+}
+
+Result<void> Composer::openSession(Session &session, AttachReply &reply, std::string name)
+{
+	if (reply.volume.isZero() || reply.blockShift != kBlockShift || reply.sizeBytes > kMaxVolumeBytes || reply.readOnly > 1)
+		return failure(ErrorCode::Corrupt, "Cannot attach " + name + ": the mapper describes a volume that cannot exist.");
+	auto &volume = m_volumes[reply.volume];
+	if (!volume) {
+		volume = std::make_unique<Volume>();
+		volume->id = reply.volume;
+		volume->name = std::move(name);
+	}
+	volume->sizeBytes = reply.sizeBytes;
+	++volume->sessions;
+	BlockIo::Route route;
+	route.mapper = static_cast<xseg::PortNo>(m_role.mapperPort);
+	route.blocker = static_cast<xseg::PortNo>(m_role.blockerPort);
+	route.handle = reply.handle;
+	route.volume = volume->name;
+	session.open(*volume, route, reply.readOnly == 1);
+	return {};
+}
+
+// ---- sessions
+
+void Composer::began()
+{
+	if (++m_inflight < m_role.nrOps || m_paused) return;
+	m_paused = true;
+	pauseSessions(true);
+}
+
+void Composer::ended()
+{
+	--m_inflight;
+	// A quarter of slack, so that a busy role does not walk through its sessions for every request.
+	if (!m_paused || m_inflight > m_role.nrOps - m_role.nrOps / 4) return;
+	m_paused = false;
+	pauseSessions(false);
+}
+
+void Composer::pauseSessions(bool paused)
+{
+	for (auto &entry : m_sessions) entry.second->port().pauseRequests(paused);
+}
+
+void Composer::closed(xseg::PortNo port)
+{
+	// Not from within the session's own handler; and its answer may still wait for room in the client's ring.
+	m_reactor.post([this, port] {
+		const auto at = m_sessions.find(port);
+		if (at == m_sessions.end()) return;
+		if (!at->second->port().idle()) return closed(port);
+		remove(port);
+		m_changed.wakeAll();
+	});
+}
+
+void Composer::remove(xseg::PortNo port)
+{
+	const auto at = m_sessions.find(port);
+	Volume *volume = at->second->volume();
+	m_sessions.erase(at);
+	if (volume && --volume->sessions == 0 && !m_stopping) m_volumes.erase(volume->id);
+}
+
+bool Composer::anyDetaching() const
+{
+	for (const auto &entry : m_sessions)
+		if (entry.second->state() != Session::State::Open) return true;
+	return false;
+}
+
+Task<Result<void>> Composer::detachFromMapper(uint32_t handle)
+{
+	xseg::RequestRef request = co_await m_caller->acquire(0);
+	request->op = static_cast<uint16_t>(Op::MapDetach);
+	MapArgs args;
+	args.handle = handle;
+	request.setArgs(args);
+	const xseg::RequestRef reply = co_await m_caller->call(std::move(request), static_cast<xseg::PortNo>(m_role.mapperPort));
+	co_return runtime::controlResult(reply, "Cannot detach a volume");
+}
+
+/// Gives back an attachment that no session can use.
+Task<void> Composer::letGo(uint32_t handle)
+{
+	++m_lettingGo;
+	const Result<void> detached = co_await detachFromMapper(handle);
+	if (!detached) m_log->warn("{}", detached.error().message);
+	--m_lettingGo;
+	m_changed.wakeAll();
+}
+
+} // namespace
+
+std::unique_ptr<runtime::Peer> makeComposer(const runtime::PeerContext &context, const RoleConfig &role)
+{
+	return std::make_unique<Composer>(context, role);
+}
+
+} // namespace archipelago::composer

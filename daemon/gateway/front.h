@@ -1,0 +1,57 @@
+// SPDX-FileCopyrightText: The Archipelago project
+// SPDX-License-Identifier: GPL-3.0-or-later
+//
+// What a client's face (NBD connection, later FUSE and kernel devices) and a volume say to each other:
+//
+//   open      VolumeSessions::open(name)  -> OpenVolume           (volume_sessions.h)
+//   shape     OpenVolume->shape()         size, limits, read-only
+//   I/O       OpenVolume->submit(io)      read, write, flush; VolumeIo::done comes later, once, and never inside submit()
+//   resize    Front::sizeChanged()
+//   detach    the OpenVolume goes; everything submitted through it must be done by then
+//
+// A face owns its VolumeIo and the buffer in it, until done(): it comes when nobody below touches the buffer any more, and
+// not before, whatever a client's deadline says. One thread.
+#pragma once
+
+#include "daemon/base/errors.h"
+#include "daemon/base/protocol.h"
+#include "xseg/segment.h"
+
+#include <cstdint>
+
+namespace archipelago::gateway {
+
+struct VolumeShape {
+	uint64_t sizeBytes = 0;
+	bool readOnly = false;
+	/// One I/O lies inside one block best: then it needs no splitting further down.
+	static constexpr uint32_t kBlock = static_cast<uint32_t>(kBlockBytes);
+	/// Offsets, lengths and buffers are multiples of this.
+	static constexpr uint32_t kAlignment = 512;
+};
+
+struct VolumeIo {
+	// ---- set by the face
+	Op op = Op::None;      ///< VolRead, VolWrite, VolFlush
+	bool fua = false;
+	uint32_t length = 0;   ///< bytes; a flush has none
+	uint64_t offset = 0;   ///< in the volume
+	uint32_t buffer = XS_NO_BUFFER; ///< handle; the data is its first `length` bytes
+	void (*done)(VolumeIo &io) = nullptr;
+	// ---- set when done
+	bool ok = false;
+	ErrorCode error = ErrorCode::Failed; ///< when not ok
+	// ---- the session's, while it is submitted; the face's, before and after
+	VolumeIo *next = nullptr;
+};
+
+class Front {
+public:
+	/// The volume has another size now; shape() says so already.
+	virtual void sizeChanged(uint64_t sizeBytes) = 0;
+
+protected:
+	~Front() = default;
+};
+
+} // namespace archipelago::gateway

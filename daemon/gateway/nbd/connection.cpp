@@ -1,0 +1,343 @@
+// SPDX-FileCopyrightText: The Archipelago project
+// SPDX-License-Identifier: GPL-3.0-or-later
+//
+// Receiving and understanding commands, and the life of a connection. (Requests, pieces and replies: requests.cpp.)
+//
+// Nothing done() from below ever runs inside submit(), and resuming after a block happens at the end of a turn, so process()
+// is never entered twice. After any call that may break the connection, the state is looked at again.
+#include "daemon/gateway/nbd/connection.h"
+
+#include <poll.h>
+#include <sys/socket.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+
+namespace archipelago::gateway::nbd {
+
+namespace {
+
+constexpr unsigned kReceivesPerTurn = 16; ///< then others get their turn, however fast this client writes
+
+bool isWrite(const Command &command) { return command.type == static_cast<uint16_t>(CommandType::Write); }
+
+} // namespace
+
+Connection::Connection(const ConnectionContext &context, int fd, OpenVolume volume, std::string label)
+    : m_context(context), m_fd(fd), m_volume(std::move(volume)), m_label(std::move(label)),
+      m_deadline(context.reactor, [this] { expire(); }), m_linger(context.reactor, [this] { linger(); }),
+      m_finished(context.reactor, [this] { m_done.wakeAll(); }), m_replies(context.reactor.segment())
+{
+	m_in.connection = m_out.connection = this;
+	m_in.fn = [](runtime::Completion *self, int32_t) {
+		auto *poll = static_cast<Poll *>(self);
+		poll->armed = false;
+		poll->connection->receive();
+		poll->connection->finishIfDone();
+	};
+	m_out.fn = [](runtime::Completion *self, int32_t) {
+		auto *poll = static_cast<Poll *>(self);
+		poll->armed = false;
+		poll->connection->sendReplies();
+		poll->connection->finishIfDone();
+	};
+}
+
+Connection::~Connection()
+{
+	ARCHIPELAGO_ASSERT(!m_in.armed && !m_out.armed && !m_inHand && !m_held);
+	m_context.budget.leave(*this);
+	if (m_dirty) std::erase(m_context.dirty, this);
+}
+
+runtime::Task<void> Connection::run()
+{
+	m_volume->addFront(*this);
+	arm(m_in, POLLIN);
+	co_await m_done.wait();
+	m_volume->removeFront(*this);
+}
+
+// ---- receiving
+
+void Connection::receive()
+{
+	for (unsigned i = 0; i < kReceivesPerTurn; ++i) {
+		if (m_state != State::Reading || m_blocked) return;
+		std::array<iovec, 2> vectors;
+		size_t direct = 0; // bytes of `vectors` that are not the stage
+		msghdr message{};
+		message.msg_iov = vectors.data();
+		message.msg_iovlen = receiveVectors(vectors, direct);
+		size_t room = 0;
+		for (size_t v = 0; v < message.msg_iovlen; ++v) room += vectors[v].iov_len;
+
+		const ssize_t n = ::recvmsg(m_fd, &message, MSG_DONTWAIT);
+		if (n < 0 && errno == EINTR) continue;
+		if (n < 0 && errno == EAGAIN) return arm(m_in, POLLIN);
+		if (n < 0) return breakOff();
+		if (n == 0) return drain("closed the connection");
+		account(static_cast<size_t>(n), direct);
+		process();
+		if (static_cast<size_t>(n) < room) break; // that was all there is
+	}
+	if (m_state == State::Reading && !m_blocked) arm(m_in, POLLIN);
+}
+
+/// Where the next bytes go: payload to where it is used (or to the scratch), commands behind it to the stage.
+size_t Connection::receiveVectors(std::array<iovec, 2> &vectors, size_t &direct)
+{
+	size_t count = 0;
+	bool stage = true;
+	if (m_piece) {
+		const auto data = m_context.reactor.segment().buffer(m_piece->buffer, m_piece->received, m_piece->length - m_piece->received);
+		ARCHIPELAGO_ASSERT(data); // our own buffer
+		vectors[count++] = iovec{data->data(), data->size()};
+		direct = data->size();
+		stage = m_payloadPlaced == m_receiving->command.length; // else the next bytes belong to a piece that is not there yet
+	} else if (m_drainLeft) {
+		direct = static_cast<size_t>(std::min<uint64_t>(m_drainLeft, m_context.scratch.size()));
+		vectors[count++] = iovec{m_context.scratch.data(), direct};
+		stage = m_drainLeft == direct;
+	}
+	if (!stage) return count;
+	// Payload never waits behind unread bytes of the stage, so with `direct` the stage is empty here.
+	std::memmove(m_stage.data(), m_stage.data() + m_begin, m_end - m_begin);
+	m_end -= m_begin;
+	m_begin = 0;
+	vectors[count++] = iovec{m_stage.data() + m_end, kStageBytes - m_end};
+	return count;
+}
+
+void Connection::account(size_t received, size_t direct)
+{
+	m_bytesReceived += received;
+	const size_t toPayload = std::min(received, direct);
+	if (m_piece)
+		m_piece->received += static_cast<uint32_t>(toPayload);
+	else
+		m_drainLeft -= toPayload;
+	m_end += received - toPayload;
+}
+
+/// Understands as much of what has arrived as there is room for.
+void Connection::process()
+{
+	while (m_state == State::Reading && !m_blocked) {
+		if (m_receiving) {
+			if (!takePayload()) return;
+		} else if (m_refused) {
+			if (!takeDrained()) return;
+		} else {
+			if (m_end - m_begin < kCommandBytes) return;
+			const Command command = readCommand(std::span<const std::byte, kCommandBytes>(m_stage.data() + m_begin, kCommandBytes));
+			if (command.magic != kCommandMagic) {
+				m_context.log.warn("{}: sent something that is no NBD command; disconnected", m_label);
+				return breakOff();
+			}
+			if (begin(command) == Started::Blocked) {
+				m_blocked = true; // the command stays in the stage, and is looked at again
+				return;
+			}
+			m_begin += kCommandBytes;
+		}
+	}
+}
+
+Connection::Started Connection::begin(const Command &command)
+{
+	if (command.type == static_cast<uint16_t>(CommandType::Disconnect)) {
+		drain("disconnected");
+		return Started::Yes;
+	}
+	if (m_inHand == kMaxRequests) return Started::Blocked;
+	const WireError error = check(command);
+	if (error != WireError::None || (!command.length && command.type != static_cast<uint16_t>(CommandType::Flush))) {
+		Request &request = newRequest(command);
+		request.error = error;
+		if (isWrite(command) && command.length) {
+			m_refused = &request;
+			m_drainLeft = command.length;
+		} else {
+			answer(request, error); // reading or writing nothing is done already
+		}
+		return Started::Yes;
+	}
+	switch (static_cast<CommandType>(command.type)) {
+	case CommandType::Read: return beginRead(command);
+	case CommandType::Write: beginWrite(command); return Started::Yes;
+	default: break;
+	}
+	Request &request = newRequest(command);
+	submit(newPiece(request, Op::VolFlush, 0, {}));
+	completed(request);
+	return Started::Yes;
+}
+
+/// What the protocol wants to hear about a command that cannot be carried out.
+WireError Connection::check(const Command &command) const
+{
+	const auto type = static_cast<CommandType>(command.type);
+	if (type != CommandType::Read && type != CommandType::Write && type != CommandType::Flush) return WireError::Einval;
+	if (command.flags & ~uint32_t{kCommandFua}) return WireError::Einval;
+	if (type == CommandType::Flush) return command.offset || command.length ? WireError::Einval : WireError::None;
+	const VolumeShape &shape = m_volume->shape();
+	if (type == CommandType::Write && shape.readOnly) return WireError::Eperm;
+	if (command.length > m_context.maxRequestBytes) return WireError::Einval;
+	if ((command.offset | command.length) & (kMinimumBlock - 1)) return WireError::Einval;
+	if (command.offset > shape.sizeBytes || command.length > shape.sizeBytes - command.offset)
+		return type == CommandType::Write ? WireError::Enospc : WireError::Einval;
+	return WireError::None;
+}
+
+void Connection::beginWrite(const Command &command)
+{
+	m_receiving = &newRequest(command);
+	m_payloadPlaced = 0;
+}
+
+/// True when there may be more to understand; false: the bytes have run out, or buffers have.
+bool Connection::takePayload()
+{
+	if (!m_piece && nextWritePiece() == Started::Blocked) {
+		m_blocked = true;
+		return false;
+	}
+	if (const size_t staged = std::min<size_t>(m_end - m_begin, m_piece->length - m_piece->received)) {
+		const auto data = m_context.reactor.segment().buffer(m_piece->buffer, m_piece->received, static_cast<uint32_t>(staged));
+		ARCHIPELAGO_ASSERT(data);
+		std::memcpy(data->data(), m_stage.data() + m_begin, staged);
+		m_piece->received += static_cast<uint32_t>(staged);
+		m_begin += staged;
+	}
+	if (m_piece->received < m_piece->length) return false;
+	Request &request = *m_receiving;
+	submit(*std::exchange(m_piece, nullptr));
+	if (m_payloadPlaced == request.command.length) {
+		m_receiving = nullptr;
+		completed(request);
+	}
+	return true;
+}
+
+bool Connection::takeDrained()
+{
+	const size_t staged = static_cast<size_t>(std::min<uint64_t>(m_end - m_begin, m_drainLeft));
+	m_begin += staged;
+	m_drainLeft -= staged;
+	if (m_drainLeft) return false;
+	Request &request = *std::exchange(m_refused, nullptr);
+	answer(request, request.error);
+	return true;
+}
+
+// ---- life
+
+void Connection::stop()
+{
+	drain("is disconnected: the server stops");
+	if (m_state == State::Draining) m_linger.startMs(kLingerMs);
+}
+
+/// Reads no more. A WRITE that is half here is forgotten: it was never acknowledged.
+void Connection::drain(const char *why)
+{
+	if (m_state != State::Reading) return;
+	m_context.log.info("{} {}", m_label, why);
+	m_state = State::Draining;
+	m_context.budget.leave(*this);
+	for (Request *request : {std::exchange(m_receiving, nullptr), std::exchange(m_refused, nullptr)}) {
+		if (!request) continue;
+		request->silent = true;
+		if (m_piece) freeBuffer(*std::exchange(m_piece, nullptr));
+		completed(*request);
+	}
+	markDirty();
+}
+
+/// The socket is of no use any more. What is in flight comes home and is forgotten.
+void Connection::breakOff()
+{
+	drain("is disconnected");
+	if (m_state == State::Broken) return;
+	m_state = State::Broken;
+	::shutdown(m_fd, SHUT_RDWR); // both polls end
+	m_deadline.cancel();
+	m_linger.cancel();
+	RequestList unsent;
+	m_replies.abandon(unsent);
+	settle(unsent);
+	markDirty();
+}
+
+void Connection::finishIfDone()
+{
+	if (m_state == State::Draining && !m_inHand) breakOff();
+	if (m_state != State::Broken || m_inHand || m_in.armed || m_out.armed || m_finished.active()) return;
+	m_finished.startMs(0); // from the loop: our owner destroys us, and callers of this function still use us
+}
+
+void Connection::evict()
+{
+	m_context.log.warn("{} holds {} bytes of buffers and does not move while others wait; disconnected", m_label, m_held);
+	breakOff();
+}
+
+bool Connection::stalled()
+{
+	const uint64_t bytes = m_bytesReceived + m_replies.bytesSent();
+	const bool moved = std::exchange(m_lastSeenBytes, bytes) != bytes;
+	const bool waitsForClient = m_out.armed || (m_piece && m_in.armed);
+	return m_held && waitsForClient && !moved && m_state != State::Broken;
+}
+
+void Connection::linger()
+{
+	if (!m_replies.empty()) return breakOff();
+	m_linger.startMs(kLingerMs); // it is the storage that takes its time, not the client
+}
+
+void Connection::endOfTurn()
+{
+	m_dirty = false;
+	if (!m_out.armed) sendReplies();
+	if (m_blocked) resume();
+	finishIfDone();
+}
+
+void Connection::markDirty()
+{
+	if (std::exchange(m_dirty, true)) return;
+	m_context.dirty.push_back(this);
+}
+
+void Connection::arm(Poll &poll, unsigned events)
+{
+	if (poll.armed) return;
+	poll.armed = true;
+	io_uring_sqe *sqe = m_context.reactor.prepare(poll);
+	io_uring_prep_poll_add(sqe, m_fd, events);
+	io_uring_sqe_set_data(sqe, static_cast<runtime::Completion *>(&poll));
+}
+
+void Connection::resume()
+{
+	if (m_state != State::Reading) return;
+	m_blocked = false;
+	process();
+	if (m_state == State::Reading && !m_blocked) arm(m_in, POLLIN);
+}
+
+void Connection::roomFreed()
+{
+	if (m_blocked) resume();
+}
+
+void Connection::sizeChanged(uint64_t sizeBytes)
+{
+	// The protocol has no word for it: I/O up to the new end is served, and a client that connects anew is told.
+	m_context.log.info("{}: the volume has {} bytes now", m_label, sizeBytes);
+}
+
+} // namespace archipelago::gateway::nbd

@@ -1,0 +1,229 @@
+// SPDX-FileCopyrightText: The Archipelago project
+// SPDX-License-Identifier: GPL-3.0-or-later
+//
+// The gateway as a peer: accepts clients and gives each a coroutine that owns all it has, from its first byte to its last:
+// handshake, then connection. Stop: no new clients; those that negotiate are cut off; those that transmit are answered
+// what they have in flight, then closed. Nothing is flushed: what a client wants durable it has flushed.
+#include "daemon/gateway/nbd/server.h"
+
+#include "daemon/gateway/nbd/connection.h"
+#include "daemon/gateway/nbd/handshake.h"
+#include "daemon/gateway/nbd/listener.h"
+
+#include <sys/socket.h>
+
+#include <algorithm>
+#include <bit>
+#include <cerrno>
+#include <cstring>
+#include <list>
+
+namespace archipelago::gateway::nbd {
+
+namespace {
+
+using runtime::Task;
+
+constexpr size_t kMaxClients = 200;
+constexpr uint64_t kStallMs = 5000;       ///< a client that holds buffers and does not move is dropped after one to two of these, if others wait
+constexpr uint64_t kAcceptRetryMs = 100;  ///< descriptors or memory are short
+constexpr size_t kScratchBytes = 64 * 1024;
+
+VolumeSessions::Options sessionOptions(const NbdConfig &config)
+{
+	VolumeSessions::Options options;
+	options.firstPort = static_cast<xseg::PortNo>(config.portnoStart);
+	options.lastPort = static_cast<xseg::PortNo>(config.portnoEnd);
+	options.composerPort = static_cast<xseg::PortNo>(config.composerPort);
+	options.holder = Holder::Nbd;
+	options.onlyOpened = config.exports == NbdExports::Opened;
+	return options;
+}
+
+/// Half of the segment's data: mapper and journal need buffers as well.
+uint64_t budgetBytes(const xseg::Segment &segment) { return segment.geometry().dataBytes / 2; }
+
+/// The largest request that can always be served: 32 MiB, less in a very small segment. A request whose ends are not aligned
+/// to blocks costs up to half a block more than it is long (buffers are powers of two).
+uint32_t maxRequestBytes(uint64_t budget)
+{
+	const uint64_t slack = kBlockBytes / 2;
+	const uint64_t fits = budget > 2 * slack ? std::bit_floor(budget - slack) : slack / 2;
+	return static_cast<uint32_t>(std::min<uint64_t>(fits, kMaximumRequest));
+}
+
+class NbdGateway : public runtime::Peer, private Exports {
+public:
+	explicit NbdGateway(const runtime::PeerContext &context)
+	    : m_reactor(context.reactor), m_config(context.config.nbd), m_createDirs(context.createDirs), m_log(roleLogger("nbd")),
+	      m_volumes(m_reactor, *m_log, sessionOptions(m_config)),
+	      m_budget(m_reactor, m_volumes.buffers(), budgetBytes(m_reactor.segment()), kStallMs, [this] { dropStalled(); }),
+	      m_scratch(kScratchBytes), m_connectionContext{m_reactor,
+	                                                    m_budget,
+	                                                    *m_log,
+	                                                    m_scratch,
+	                                                    m_dirty,
+	                                                    context.config.ioTimeoutMs,
+	                                                    maxRequestBytes(m_budget.limit())}
+	{
+	}
+
+	Task<Result<void>> start() override;
+	Task<Result<void>> stop() override;
+	uint32_t inflight() const override { return m_volumes.inflight(); }
+
+private:
+	/// One client, from accept to the end.
+	struct Client {
+		xseg::UniqueFd fd;
+		std::string label;
+		Connection *connection = nullptr; ///< while it transmits
+	};
+
+	Task<Result<OpenVolume>> open(std::string name) override { return m_volumes.open(std::move(name)); }
+	Task<Result<std::vector<std::string>>> list() override { return m_volumes.list(); }
+	Task<void> acceptClients();
+	void accepted(int fd);
+	Task<void> serve(std::list<Client>::iterator client);
+	void endOfTurn();
+	void dropStalled();
+
+	runtime::Reactor &m_reactor;
+	const NbdConfig &m_config;
+	bool m_createDirs;
+	std::shared_ptr<spdlog::logger> m_log;
+	VolumeSessions m_volumes;
+	BufferBudget m_budget;
+	std::vector<std::byte> m_scratch;
+	std::vector<Connection *> m_dirty, m_ending;
+	ConnectionContext m_connectionContext;
+	std::optional<Listener> m_listener;
+	std::list<Client> m_clients;
+	uint64_t m_hook = 0;
+	bool m_accepting = false, m_stopping = false, m_full = false;
+	runtime::WaitList m_changed; ///< a client is gone, or accepting has ended
+};
+
+Task<Result<void>> NbdGateway::start()
+{
+	if (Result<void> bound = m_volumes.start(); !bound) co_return tl::unexpected<Error>(bound.error().within("nbd"));
+	Listener::Options options;
+	options.path = m_config.socket;
+	options.mode = static_cast<mode_t>(m_config.mode);
+	options.createDirs = m_createDirs;
+	Result<Listener> listener = Listener::open(options);
+	if (!listener) {
+		const Result<void> stopped = co_await m_volumes.stop();
+		(void)stopped; // nothing was open
+		co_return tl::unexpected<Error>(listener.error());
+	}
+	m_listener.emplace(std::move(*listener));
+	m_hook = m_reactor.addTurnHook([this] { endOfTurn(); });
+	m_accepting = true;
+	runtime::spawn(acceptClients());
+	m_log->info("listens on {}", m_config.socket);
+	co_return Result<void>{};
+}
+
+Task<Result<void>> NbdGateway::stop()
+{
+	m_stopping = true;
+	m_listener->shutdown();
+	for (Client &client : m_clients) {
+		if (client.connection)
+			client.connection->stop();
+		else
+			::shutdown(client.fd.get(), SHUT_RDWR);
+	}
+	while (m_accepting || !m_clients.empty()) co_await m_changed.wait();
+	m_listener->close();
+	m_listener.reset();
+	Result<void> detached = co_await m_volumes.stop();
+	m_reactor.removeTurnHook(m_hook);
+	co_return std::move(detached);
+}
+
+Task<void> NbdGateway::acceptClients()
+{
+	while (!m_stopping) {
+		const int32_t fd = co_await m_reactor.accept(m_listener->fd(), SOCK_CLOEXEC);
+		if (fd >= 0) {
+			accepted(fd);
+		} else if (!m_stopping && fd != -EINTR && fd != -ECONNABORTED) {
+			m_log->warn("cannot accept a client: {}", std::strerror(-fd));
+			co_await m_reactor.sleepMs(kAcceptRetryMs);
+		}
+	}
+	m_accepting = false;
+	m_changed.wakeAll();
+}
+
+void NbdGateway::accepted(int fd)
+{
+	xseg::UniqueFd owned(fd);
+	if (m_stopping) return;
+	ucred peer{};
+	socklen_t size = sizeof peer;
+	if (::getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &size) != 0) return; // it is gone
+	if (m_clients.size() >= kMaxClients) {
+		if (!std::exchange(m_full, true))
+			m_log->warn("refuses clients: {} are connected, the limit (now: pid {}, uid {})", kMaxClients, peer.pid, peer.uid);
+		return;
+	}
+	m_full = false;
+	Client client;
+	client.fd = std::move(owned);
+	client.label = "client " + std::to_string(peer.pid) + " (uid " + std::to_string(peer.uid) + ")";
+	m_log->info("{} connected", client.label);
+	m_clients.push_back(std::move(client));
+	runtime::spawn(serve(std::prev(m_clients.end())));
+}
+
+Task<void> NbdGateway::serve(std::list<Client>::iterator client)
+{
+	HandshakeLimits limits;
+	limits.maxRequestBytes = m_connectionContext.maxRequestBytes;
+	Result<Negotiated> negotiated = co_await handshake(m_reactor, client->fd.get(), *this, *m_log, limits);
+	if (!negotiated && negotiated.error().code == ErrorCode::Cancelled)
+		m_log->info("{}: {}", client->label, negotiated.error().message);
+	else if (!negotiated)
+		m_log->warn("{}: {}", client->label, negotiated.error().message);
+	if (negotiated && !m_stopping) {
+		m_log->info("{} uses {}", client->label, negotiated->name);
+		Connection connection(m_connectionContext, client->fd.get(), std::move(negotiated->volume),
+		                      client->label + " on " + negotiated->name);
+		client->connection = &connection;
+		co_await connection.run();
+		client->connection = nullptr;
+	}
+	m_clients.erase(client);
+	m_changed.wakeAll();
+}
+
+/// Sends what this turn has brought. Answering may free room, room may let commands in that are answered at once: until
+/// nothing is left. Each round uses up bytes that were received before, so this ends.
+void NbdGateway::endOfTurn()
+{
+	for (;;) {
+		m_budget.serve();
+		if (m_dirty.empty()) return;
+		m_ending.swap(m_dirty);
+		for (Connection *connection : m_ending) connection->endOfTurn();
+		m_ending.clear();
+	}
+}
+
+void NbdGateway::dropStalled()
+{
+	for (Client &client : m_clients)
+		if (client.connection && client.connection->stalled()) client.connection->evict();
+}
+
+} // namespace
+
+std::unique_ptr<runtime::Peer> makeNbdGateway(const runtime::PeerContext &context)
+{
+	return std::make_unique<NbdGateway>(context);
+}
+
+} // namespace archipelago::gateway::nbd

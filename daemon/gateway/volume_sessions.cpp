@@ -1,0 +1,192 @@
+// SPDX-FileCopyrightText: The Archipelago project
+// SPDX-License-Identifier: GPL-3.0-or-later
+//
+// Opening, sharing, listing and closing. An attachment that was granted is always given back, whatever fails afterwards.
+#include "daemon/gateway/volume_sessions.h"
+
+#include <algorithm>
+
+namespace archipelago::gateway {
+
+using runtime::Task;
+
+namespace {
+
+constexpr uint32_t kControlInflight = 64;
+constexpr uint32_t kListBytes = 64 * 1024;
+constexpr uint16_t kStateLive = 1;
+constexpr size_t kMaxListed = 1u << 16; ///< nobody picks from more, and a broken peer must not fill our memory
+
+} // namespace
+
+void OpenVolume::reset()
+{
+	if (VolumeSession *session = std::exchange(m_session, nullptr)) m_sessions->release(*session);
+}
+
+VolumeSessions::VolumeSessions(runtime::Reactor &reactor, spdlog::logger &log, const Options &options)
+    : m_reactor(reactor), m_log(log), m_options(options), m_buffers(reactor.segment(), options.firstPort),
+      m_table(reactor.segment().geometry().requests, nullptr)
+{
+}
+
+VolumeSessions::~VolumeSessions() = default;
+
+Result<void> VolumeSessions::start()
+{
+	auto control = runtime::ServedPort::bind(m_reactor, m_buffers, m_options.firstPort, kControlInflight, *this);
+	if (!control) return tl::unexpected<Error>(control.error());
+	m_control = std::move(*control);
+	m_caller.emplace(*m_control);
+	return {};
+}
+
+Task<Result<void>> VolumeSessions::stop()
+{
+	while (!m_sessions.empty()) co_await m_closed.wait();
+	co_await m_reactor.sleepMs(0); // out of the handler that woke us: its port goes now
+	m_caller.reset();
+	m_control.reset();
+	co_return std::move(m_closeResult);
+}
+
+uint32_t VolumeSessions::inflight() const
+{
+	uint32_t sum = 0;
+	for (const auto &session : m_sessions) sum += session->inflight();
+	return sum;
+}
+
+void VolumeSessions::onRequest(runtime::ServedPort &port, xseg::RequestRef request)
+{
+	const bool ping = static_cast<Op>(request->op) == Op::Ping;
+	port.respond(std::move(request), ping ? 0 : wireStatus(ErrorCode::Unsupported));
+}
+
+void VolumeSessions::onReply(runtime::ServedPort &, xseg::RequestRef request) { m_caller->deliver(request); }
+
+// ---- open
+
+Task<Result<OpenVolume>> VolumeSessions::open(std::string name)
+{
+	Result<AttachReply> attached = co_await attach(name);
+	if (!attached) co_return tl::unexpected<Error>(attached.error());
+	VolumeSession *shared = find(attached->volume);
+	Result<VolumeSession *> session = shared ? Result<VolumeSession *>(shared) : create(*attached);
+	OpenVolume opened;
+	if (session) opened = OpenVolume(*this, **session);
+	if (shared) shared->setSize(attached->sizeBytes);
+	if (opened && !shared) co_return std::move(opened);
+
+	// This attachment is not needed. `opened` holds the volume meanwhile, so that it does not close in between.
+	const Result<void> detached = co_await detach(attached->sessionPort);
+	if (!detached) m_log.warn("{}: {}", name, detached.error().message);
+	if (!session) co_return tl::unexpected<Error>(session.error().within("Cannot open " + name));
+	co_return std::move(opened);
+}
+
+Task<Result<AttachReply>> VolumeSessions::attach(const std::string &name)
+{
+	ARCHIPELAGO_ASSERT(!name.empty() && name.size() <= kMaxNameBytes);
+	xseg::RequestRef request = co_await m_caller->acquire(kControlBytes);
+	const auto data = request.data();
+	std::memcpy(data.data(), name.data(), name.size());
+	request->op = static_cast<uint16_t>(Op::VolAttach);
+	request->size = name.size();
+	AttachArgs args;
+	args.holder = m_options.holder;
+	args.onlyIfOpened = m_options.onlyOpened;
+	request.setArgs(args);
+	const xseg::RequestRef reply = co_await m_caller->call(std::move(request), m_options.composerPort);
+	const Result<void> result = runtime::controlResult(reply, "Cannot open " + name);
+	if (!result) co_return tl::unexpected<Error>(result.error());
+	const auto attached = reply.args<AttachReply>();
+	if (attached.blockShift != kBlockShift || attached.sizeBytes > kMaxVolumeBytes || attached.sizeBytes % VolumeShape::kAlignment) {
+		co_return failure(ErrorCode::Corrupt, "Cannot open " + name + ": the composer describes a volume that cannot exist.");
+	}
+	co_return attached;
+}
+
+VolumeSession *VolumeSessions::find(const VolumeId &volume)
+{
+	for (const auto &session : m_sessions)
+		if (!session->closing && session->volume() == volume) return session.get();
+	return nullptr;
+}
+
+/// A session of its own on the lowest port that is free.
+Result<VolumeSession *> VolumeSessions::create(const AttachReply &attached)
+{
+	const auto taken = [this](uint32_t port) {
+		return std::ranges::any_of(m_sessions, [port](const auto &session) { return session->port() == port; });
+	};
+	for (uint32_t port = m_options.firstPort + 1u; port <= m_options.lastPort; ++port) {
+		if (taken(port)) continue;
+		auto session = VolumeSession::bind(m_reactor, m_buffers, m_table, static_cast<xseg::PortNo>(port), attached);
+		if (!session) return tl::unexpected<Error>(session.error());
+		m_sessions.push_back(std::move(*session));
+		return m_sessions.back().get();
+	}
+	return failure(ErrorCode::Limit, "all " + std::to_string(m_options.lastPort - m_options.firstPort) +
+	                                     " client ports of this gateway are in use. Disconnect clients, or raise its portno_end.");
+}
+
+// ---- close
+
+void VolumeSessions::release(VolumeSession &session)
+{
+	if (--session.users) return;
+	ARCHIPELAGO_ASSERT(session.inflight() == 0);
+	session.closing = true;
+	runtime::spawn(close(session));
+}
+
+Task<void> VolumeSessions::close(VolumeSession &session)
+{
+	Result<void> detached = co_await detach(session.sessionPort());
+	if (!detached) {
+		m_log.warn("{}", detached.error().message);
+		if (m_closeResult) m_closeResult = std::move(detached);
+	}
+	std::erase_if(m_sessions, [&](const auto &s) { return s.get() == &session; });
+	m_closed.wakeAll();
+}
+
+Task<Result<void>> VolumeSessions::detach(xseg::PortNo sessionPort)
+{
+	xseg::RequestRef request = co_await m_caller->acquire(0);
+	request->op = static_cast<uint16_t>(Op::VolDetach);
+	const xseg::RequestRef reply = co_await m_caller->call(std::move(request), sessionPort);
+	co_return runtime::controlResult(reply, "Cannot detach a volume");
+}
+
+// ---- list
+
+Task<Result<std::vector<std::string>>> VolumeSessions::list()
+{
+	std::vector<std::string> names;
+	uint64_t cursor = 0;
+	do {
+		xseg::RequestRef request = co_await m_caller->acquire(kListBytes);
+		request->op = static_cast<uint16_t>(Op::VolList);
+		ListArgs args;
+		args.cursor = cursor;
+		request.setArgs(args);
+		const xseg::RequestRef reply = co_await m_caller->call(std::move(request), m_options.composerPort);
+		const Result<void> result = runtime::controlResult(reply, "Cannot list volumes");
+		if (!result) co_return tl::unexpected<Error>(result.error());
+		const auto data = reply.data();
+		const uint64_t bytes = std::min<uint64_t>(reply->serviced, data.size());
+		for (uint64_t at = 0; at + sizeof(VolumeInfo) <= bytes; at += sizeof(VolumeInfo)) {
+			VolumeInfo info;
+			std::memcpy(&info, data.data() + at, sizeof info);
+			const bool offered = !info.error && info.state == kStateLive && (info.openedExplicitly || !m_options.onlyOpened);
+			if (offered && info.nameLength <= kMaxNameBytes) names.emplace_back(info.name, info.nameLength);
+		}
+		cursor = reply.args<ListArgs>().cursor;
+		if (!bytes) cursor = 0;
+	} while (cursor && names.size() < kMaxListed);
+	co_return std::move(names);
+}
+
+} // namespace archipelago::gateway

@@ -1,0 +1,150 @@
+// SPDX-FileCopyrightText: The Archipelago project
+// SPDX-License-Identifier: GPL-3.0-or-later
+//
+// The gateway as a peer: start, its errors, stop with clients in every state, the limit of clients.
+#include "tests/daemon/gateway/nbd_rig.h"
+
+#include <QFile>
+
+using namespace archipelago;
+using namespace archipelago::testing;
+
+class ServerTest : public QObject {
+	Q_OBJECT
+
+private slots:
+	void stopEndsClientsInEveryState()
+	{
+		NbdRig rig;
+		NbdClient silent = rig.connect(), negotiating = rig.connect(), idle = rig.connect(), busy = rig.connect();
+		negotiating.receive(18);
+		QVERIFY(negotiating.send(Wire().u32(3)));
+		QVERIFY(idle.go("ro"));
+		QVERIFY(busy.go("blank"));
+		rig.composer->holding = true;
+		QVERIFY(busy.send(Wire::command(0, 1, 0, 512)));
+		QVERIFY(turnUntil(rig, [&] { return rig.composer->held.size() == 1; }));
+		bool stopped = false;
+		runtime::spawn(stopThen(rig, stopped));
+		settle(rig);
+		QVERIFY(!stopped);
+		NbdClient late = rig.connect();
+		rig.composer->release();
+		QCOMPARE(busy.receive(16 + 512), Wire::reply(0, 1).bytes() + std::string(512, '\0'));
+		QVERIFY(turnUntil(rig, [&] { return stopped; }));
+		QVERIFY(rig.stopped);
+		for (NbdClient *client : {&negotiating, &idle, &busy}) QVERIFY(client->atEnd());
+		QCOMPARE(silent.receive(18), kGreeting);
+		QVERIFY(silent.atEnd());
+		QVERIFY(!late.connected() || late.receive(1).empty());
+		QCOMPARE(rig.composer->sessionCount(), size_t{0});
+		QVERIFY(!QFile::exists(QString::fromStdString(rig.config.nbd.socket)));
+	}
+
+	void stopWaitsForAVolumeThatIsJustOpening()
+	{
+		NbdRig rig;
+		auto answerAttach = rig.composer->control.automatic;
+		std::deque<xseg::RequestRef> kept;
+		rig.composer->control.automatic = [&](xseg::RequestRef r) { kept.push_back(std::move(r)); };
+		NbdClient client = rig.connect();
+		client.receive(18);
+		QVERIFY(client.send(Wire().u32(3).bytes() + Wire::go("blank").bytes()));
+		QVERIFY(turnUntil(rig, [&] { return kept.size() == 1; }));
+		bool stopped = false;
+		runtime::spawn(stopThen(rig, stopped));
+		settle(rig);
+		QVERIFY(!stopped);
+		answerAttach(std::move(kept.front()));
+		QVERIFY(turnUntil(rig, [&] { return stopped; }));
+		QVERIFY(rig.stopped);
+		QVERIFY(turnUntil(rig, [&] { return rig.composer->sessionCount() == 0; })); // what was opened is closed again
+	}
+
+	void startAfterStopWorks()
+	{
+		NbdRig rig;
+		rig.run(rig.stop());
+		QVERIFY(rig.stopped);
+		const runtime::PeerContext context(*rig.reactor, rig.config);
+		rig.server = gateway::nbd::makeNbdGateway(context);
+		rig.run(rig.start());
+		QVERIFY(rig.started);
+		NbdClient client = rig.connect();
+		QVERIFY(client.go("blank"));
+	}
+
+	void aSecondServerOnTheSameSocketIsRefused()
+	{
+		NbdRig rig;
+		Config other = rig.config;
+		other.nbd.portnoStart = 50;
+		other.nbd.portnoEnd = 53;
+		const runtime::PeerContext context(*rig.reactor, other);
+		auto second = gateway::nbd::makeNbdGateway(context);
+		Result<void> result;
+		rig.run(startPeer(*second, result));
+		QVERIFY(!result);
+		QCOMPARE(result.error().code, ErrorCode::Busy);
+		second.reset();
+		Actor free(rig, 50); // nothing is left behind
+		NbdClient client = rig.connect();
+		QVERIFY(client.go("blank")); // and the first one serves
+	}
+
+	void aPortThatIsTakenIsAnError()
+	{
+		NbdRig rig;
+		Config other = rig.config;
+		other.nbd.socket += "2";
+		const runtime::PeerContext context(*rig.reactor, other);
+		auto second = gateway::nbd::makeNbdGateway(context);
+		Result<void> result;
+		rig.run(startPeer(*second, result));
+		QVERIFY(!result);
+		QCOMPARE(result.error().code, ErrorCode::Peer);
+		QVERIFY(!QFile::exists(QString::fromStdString(other.nbd.socket)));
+	}
+
+	void clientsBeyondTheLimitAreTurnedAway()
+	{
+		NbdRig rig;
+		std::deque<NbdClient> clients;
+		for (int i = 0; i < 200; ++i) {
+			clients.emplace_back(rig, rig.config.nbd.socket);
+			QVERIFY(clients.back().connected());
+			QCOMPARE(clients.back().receive(18), kGreeting);
+		}
+		NbdClient more = rig.connect();
+		QVERIFY(more.atEnd());
+		QVERIFY(clients.back().send(Wire().u32(3).bytes() + Wire::go("blank").bytes()));
+		QCOMPARE(clients.back().receive(20).size(), size_t{20});
+		clients.pop_front();
+		settle(rig);
+		NbdClient again = rig.connect();
+		QCOMPARE(again.receive(18), kGreeting);
+	}
+
+	void withoutAComposerClientsAreTold()
+	{
+		NbdRig rig;
+		rig.composer = nullptr;
+		NbdClient client = rig.connect();
+		client.receive(18);
+		QVERIFY(client.send(Wire().u32(3).bytes() + Wire::go("blank").bytes()));
+		const std::string header = client.receive(20);
+		QCOMPARE(nbd::read32(reinterpret_cast<const std::byte *>(header.data()) + 12), 0x80000007u);
+		rig.composer = std::make_unique<FakeComposer>(rig);
+	}
+
+private:
+	static runtime::Task<void> stopThen(NbdRig &rig, bool &stopped)
+	{
+		co_await rig.stop();
+		stopped = true;
+	}
+	static runtime::Task<void> startPeer(runtime::Peer &peer, Result<void> &result) { result = co_await peer.start(); }
+};
+
+QTEST_APPLESS_MAIN(ServerTest)
+#include "tst_server.moc"

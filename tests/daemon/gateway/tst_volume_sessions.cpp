@@ -1,0 +1,254 @@
+// SPDX-FileCopyrightText: The Archipelago project
+// SPDX-License-Identifier: GPL-3.0-or-later
+//
+// Opening, sharing and closing volumes at the composer, and I/O through a session.
+#include "tests/daemon/gateway/fake_composer.h"
+
+#include "daemon/gateway/volume_sessions.h"
+
+using namespace archipelago;
+using namespace archipelago::testing;
+using gateway::Front;
+using gateway::OpenVolume;
+using gateway::VolumeIo;
+using gateway::VolumeSessions;
+
+namespace {
+
+struct SessionsRig : Rig {
+	FakeComposer composer{*this, 4u << 20};
+	std::shared_ptr<spdlog::logger> log = roleLogger("gateway");
+	std::unique_ptr<VolumeSessions> volumes;
+
+	explicit SessionsRig(uint32_t sessions = 3, bool onlyOpened = false)
+	{
+		VolumeSessions::Options options;
+		options.firstPort = 40;
+		options.lastPort = static_cast<xseg::PortNo>(40 + sessions);
+		options.composerPort = kFakeControl;
+		options.holder = Holder::Nbd;
+		options.onlyOpened = onlyOpened;
+		volumes = std::make_unique<VolumeSessions>(*reactor, *log, options);
+		if (!volumes->start()) qFatal("start");
+	}
+	~SessionsRig() { run(stop()); }
+	runtime::Task<void> stop()
+	{
+		const Result<void> stopped = co_await volumes->stop();
+		(void)stopped;
+	}
+	Result<OpenVolume> open(const std::string &name)
+	{
+		Result<OpenVolume> out = failure(ErrorCode::Failed, "");
+		run(openInto(name, out));
+		return out;
+	}
+	runtime::Task<void> openInto(std::string name, Result<OpenVolume> &out) { out = co_await volumes->open(std::move(name)); }
+};
+
+struct Io : VolumeIo {
+	bool finished = false;
+	Io(Op what, uint64_t at, uint32_t bytes, uint32_t where)
+	{
+		op = what;
+		offset = at;
+		length = bytes;
+		buffer = where;
+		done = [](VolumeIo &io) { static_cast<Io &>(io).finished = true; };
+	}
+};
+
+} // namespace
+
+class VolumeSessionsTest : public QObject {
+	Q_OBJECT
+
+private slots:
+	void openTellsTheShape()
+	{
+		SessionsRig rig;
+		auto volume = rig.open("ro");
+		QVERIFY(volume);
+		QCOMPARE((*volume)->shape().sizeBytes, uint64_t{4u << 20});
+		QVERIFY((*volume)->shape().readOnly);
+		volume->reset();
+		QVERIFY(turnUntil(rig, [&] { return rig.composer.sessionCount() == 0; }));
+		QCOMPARE(rig.composer.detaches, 1u);
+	}
+
+	void ioIsDoneLaterAndWritesWhatItSays()
+	{
+		SessionsRig rig;
+		auto volume = rig.open("blank");
+		const uint32_t buffer = rig.volumes->buffers().allocate(4096);
+		std::memset(rig.segment->buffer(buffer, 0, 4096)->data(), 0x6d, 4096);
+		Io write(Op::VolWrite, 8192, 4096, buffer);
+		(*volume)->submit(write);
+		QVERIFY(!write.finished); // never inside submit()
+		QVERIFY(turnUntil(rig, [&] { return write.finished; }));
+		QVERIFY(write.ok);
+		QCOMPARE(rig.composer.volumes.at("blank").data[8192 + 4095], std::byte{0x6d});
+		rig.composer.failIoWith = wireStatus(ErrorCode::Missing);
+		Io read(Op::VolRead, 0, 4096, buffer);
+		(*volume)->submit(read);
+		QVERIFY(turnUntil(rig, [&] { return read.finished; }));
+		QVERIFY(!read.ok);
+		QCOMPARE(read.error, ErrorCode::Missing);
+		rig.volumes->buffers().free(buffer);
+	}
+
+	void moreThanThePortCarriesWaitsInLine()
+	{
+		SessionsRig rig;
+		auto volume = rig.open("blank");
+		const uint32_t buffer = rig.volumes->buffers().allocate(512);
+		rig.composer.holding = true;
+		std::deque<Io> ios;
+		for (int i = 0; i < 700; ++i) {
+			ios.emplace_back(Op::VolRead, 0u, 512u, buffer);
+			(*volume)->submit(ios.back());
+		}
+		settle(rig);
+		QCOMPARE((*volume)->inflight(), 700u);
+		QVERIFY(rig.composer.held.size() <= 256);
+		rig.composer.release();
+		QVERIFY(turnUntil(rig, [&] { return (*volume)->inflight() == 0; }));
+		QVERIFY(std::ranges::all_of(ios, [](const Io &io) { return io.finished && io.ok; }));
+		QCOMPARE(rig.composer.reads, 700u);
+		rig.volumes->buffers().free(buffer);
+	}
+
+	/// The segment's requests are all in others' hands: I/O waits, without anything of its own to wake it.
+	void anExhaustedSegmentIsWaitedFor()
+	{
+		SessionsRig rig;
+		auto volume = rig.open("blank");
+		std::vector<std::unique_ptr<Actor>> hogs;
+		std::vector<xseg::RequestRef> hogged;
+		for (xseg::PortNo port = 60; port < 120; ++port) {
+			hogs.push_back(std::make_unique<Actor>(rig, port));
+			for (;;) {
+				xseg::RequestRef request = hogs.back()->port().port().get();
+				if (!request) break;
+				hogged.push_back(std::move(request));
+			}
+		}
+		Io flush(Op::VolFlush, 0, 0, XS_NO_BUFFER);
+		(*volume)->submit(flush);
+		settle(rig);
+		if (!flush.finished) hogged.clear();
+		hogs.clear();
+		QVERIFY(turnUntil(rig, [&] { return flush.finished; }));
+		QVERIFY(flush.ok);
+	}
+
+	void twoOpensShareASessionAndTheNewAttachmentIsGivenBack()
+	{
+		SessionsRig rig;
+		auto one = rig.open("blank"), two = rig.open("blank");
+		QVERIFY(one && two);
+		QCOMPARE(one->operator->(), two->operator->());
+		QCOMPARE(rig.composer.attaches, 2u);
+		QVERIFY(turnUntil(rig, [&] { return rig.composer.sessionCount() == 1; }));
+		one->reset();
+		settle(rig);
+		QCOMPARE(rig.composer.sessionCount(), size_t{1});
+		two->reset();
+		QVERIFY(turnUntil(rig, [&] { return rig.composer.sessionCount() == 0; }));
+	}
+
+	/// A name is asked for each time: it may belong to another volume by now.
+	void aNameThatMovedOnIsAnotherVolume()
+	{
+		SessionsRig rig;
+		auto one = rig.open("blank");
+		rig.composer.volumes.at("blank").id = 9;
+		auto two = rig.open("blank");
+		QVERIFY(one && two);
+		QVERIFY(one->operator->() != two->operator->());
+		QCOMPARE((*two)->volume().bytes[0], uint8_t{9});
+	}
+
+	void simultaneousOpensEndInOneSession()
+	{
+		SessionsRig rig;
+		Result<OpenVolume> one = failure(ErrorCode::Failed, ""), two = failure(ErrorCode::Failed, "");
+		runtime::spawn(rig.openInto("blank", one));
+		runtime::spawn(rig.openInto("blank", two));
+		QVERIFY(turnUntil(rig, [&] { return one && two; }));
+		QCOMPARE(one->operator->(), two->operator->());
+		QVERIFY(turnUntil(rig, [&] { return rig.composer.sessionCount() == 1; }));
+	}
+
+	void openingAgainWhileItClosesWorks()
+	{
+		SessionsRig rig;
+		auto one = rig.open("blank");
+		one->reset(); // the detach is under way
+		auto two = rig.open("blank");
+		QVERIFY(two);
+		Io flush(Op::VolFlush, 0, 0, XS_NO_BUFFER);
+		(*two)->submit(flush);
+		QVERIFY(turnUntil(rig, [&] { return flush.finished; }));
+		QVERIFY(flush.ok);
+	}
+
+	void portsRunOutWithTheirNumberAndTheAttachmentIsGivenBack()
+	{
+		SessionsRig rig(1);
+		auto one = rig.open("blank");
+		auto two = rig.open("ro");
+		QVERIFY(one);
+		QVERIFY(!two);
+		QCOMPARE(two.error().code, ErrorCode::Limit);
+		QVERIFY(two.error().message.find("all 1 client ports") != std::string::npos);
+		QVERIFY(turnUntil(rig, [&] { return rig.composer.sessionCount() == 1; }));
+	}
+
+	void errorsComeThroughWithTheirMessage()
+	{
+		SessionsRig rig(3, true);
+		const auto closed = rig.open("ro");
+		QCOMPARE(closed.error().code, ErrorCode::NotOpen);
+		QCOMPARE(closed.error().message, std::string("ro is not open."));
+		QCOMPARE(rig.open("nothere").error().code, ErrorCode::NotFound);
+	}
+
+	void listFollowsThePages()
+	{
+		SessionsRig rig;
+		std::vector<std::string> names;
+		rig.run(listInto(*rig.volumes, names));
+		QCOMPARE(names, (std::vector<std::string>{"blank", "ro"}));
+	}
+
+	void theSizeIsNewsToTheFronts()
+	{
+		struct Watching : Front {
+			uint64_t told = 0;
+			void sizeChanged(uint64_t sizeBytes) override { told = sizeBytes; }
+			virtual ~Watching() = default;
+		};
+		SessionsRig rig;
+		auto one = rig.open("blank");
+		Watching front;
+		(*one)->addFront(front);
+		auto two = rig.open("blank");
+		QCOMPARE(front.told, uint64_t{0}); // no news
+		rig.composer.volumes.at("blank").data.resize(8u << 20);
+		auto three = rig.open("blank");
+		QCOMPARE(front.told, uint64_t{8u << 20});
+		QCOMPARE((*one)->shape().sizeBytes, uint64_t{8u << 20});
+		(*one)->removeFront(front);
+	}
+
+private:
+	static runtime::Task<void> listInto(VolumeSessions &volumes, std::vector<std::string> &names)
+	{
+		auto listed = co_await volumes.list();
+		if (listed) names = std::move(*listed);
+	}
+};
+
+QTEST_APPLESS_MAIN(VolumeSessionsTest)
+#include "tst_volume_sessions.moc"
