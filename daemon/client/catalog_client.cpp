@@ -1,0 +1,159 @@
+// SPDX-FileCopyrightText: The Archipelago project
+// SPDX-License-Identifier: GPL-3.0-or-later
+//
+// Requests of protocol.h, made and read. A request with a name carries it at the start of its data and its length in `size`
+// (SegmentClient does both); its buffer always has room for an error's message.
+#include "daemon/client/catalog_client.h"
+
+#include <algorithm>
+
+namespace archipelago::client {
+
+namespace {
+
+constexpr uint32_t kPageBytes = 64u << 10; // about 370 volumes
+/// More pages than volumes can exist: a cursor that goes round in circles.
+constexpr size_t kMaxPages = 1u << 20;
+
+ControlRequest requestTo(xseg::PortNo port, Op op, std::string_view name)
+{
+	ControlRequest request;
+	request.op = op;
+	request.to = port;
+	request.payload = std::string(name);
+	request.replyCapacity = kControlBytes;
+	request.timeoutMs = CatalogClient::kTimeoutMs;
+	return request;
+}
+
+Result<VolumeInfo> readInfo(std::span<const std::byte> bytes)
+{
+	if (bytes.size() < sizeof(VolumeInfo)) return failure(ErrorCode::Corrupt, "The mapper's answer is too short.");
+	VolumeInfo info;
+	std::memcpy(&info, bytes.data(), sizeof info);
+	if (info.nameLength == 0 || info.nameLength > kMaxNameBytes)
+		return failure(ErrorCode::Corrupt, "The mapper's answer has a name of impossible length.");
+	return info;
+}
+
+Result<ListPage> readPage(const ControlReply &reply)
+{
+	const uint64_t used = reply.serviced;
+	if (used > reply.data.size() || used % sizeof(VolumeInfo) != 0)
+		return failure(ErrorCode::Corrupt, "The mapper's list does not add up.");
+	ListPage page;
+	page.next = reply.argsAs<ListArgs>().cursor;
+	page.volumes.reserve(static_cast<size_t>(used / sizeof(VolumeInfo)));
+	for (uint64_t at = 0; at < used; at += sizeof(VolumeInfo)) {
+		auto info = readInfo(std::span(reply.data).subspan(static_cast<size_t>(at), sizeof(VolumeInfo)));
+		if (!info) return tl::unexpected<Error>(std::move(info.error()));
+		page.volumes.push_back(*info);
+	}
+	return page;
+}
+
+/// A list over several pages, owned by the callbacks that carry it on.
+struct Listing {
+	std::vector<VolumeInfo> volumes;
+	size_t pages = 0;
+};
+
+void listOn(CatalogClient catalog, uint64_t cursor, std::shared_ptr<Listing> listing,
+            CatalogClient::Done<std::vector<VolumeInfo>> done)
+{
+	catalog.list(cursor, [catalog, listing, done = std::move(done)](Result<ListPage> page) mutable {
+		if (!page) return done(tl::unexpected<Error>(std::move(page.error())));
+		std::ranges::move(page->volumes, std::back_inserter(listing->volumes));
+		if (page->next == 0) return done(std::move(listing->volumes));
+		if (++listing->pages > kMaxPages) return done(failure(ErrorCode::Corrupt, "The mapper's list does not end."));
+		listOn(catalog, page->next, listing, std::move(done));
+	});
+}
+
+} // namespace
+
+std::string formatVolumeId(const VolumeId &id)
+{
+	static constexpr char kHex[] = "0123456789abcdef";
+	std::string out;
+	for (const uint8_t byte : id.bytes) {
+		out += kHex[byte >> 4];
+		out += kHex[byte & 15];
+	}
+	return out;
+}
+
+void CatalogClient::create(std::string_view name, uint64_t sizeBytes, Done<VolumeId> done)
+{
+	ControlRequest request = requestTo(m_mapper, Op::CatCreate, name);
+	CreateArgs args;
+	args.sizeBytes = sizeBytes;
+	request.setArgs(args);
+	m_client.request(std::move(request), [done = std::move(done)](Result<ControlReply> reply) {
+		if (!reply) return done(tl::unexpected<Error>(std::move(reply.error())));
+		done(reply->argsAs<CreateArgs>().volume);
+	});
+}
+
+void CatalogClient::info(std::string_view name, Done<VolumeInfo> done)
+{
+	m_client.request(requestTo(m_mapper, Op::CatInfo, name), [done = std::move(done)](Result<ControlReply> reply) {
+		if (!reply) return done(tl::unexpected<Error>(std::move(reply.error())));
+		done(readInfo(reply->data));
+	});
+}
+
+void CatalogClient::list(uint64_t cursor, Done<ListPage> done)
+{
+	ControlRequest request = requestTo(m_mapper, Op::CatList, {});
+	request.replyCapacity = kPageBytes;
+	ListArgs args;
+	args.cursor = cursor;
+	request.setArgs(args);
+	m_client.request(std::move(request), [done = std::move(done)](Result<ControlReply> reply) {
+		if (!reply) return done(tl::unexpected<Error>(std::move(reply.error())));
+		done(readPage(*reply));
+	});
+}
+
+void CatalogClient::listAll(Done<std::vector<VolumeInfo>> done)
+{
+	listOn(*this, 0, std::make_shared<Listing>(), std::move(done));
+}
+
+void CatalogClient::named(Op op, std::string_view name, Done<void> done)
+{
+	m_client.request(requestTo(m_mapper, op, name), [done = std::move(done)](Result<ControlReply> reply) {
+		if (!reply) return done(tl::unexpected<Error>(std::move(reply.error())));
+		done({});
+	});
+}
+
+void CatalogClient::remove(std::string_view name, Done<void> done)
+{
+	named(Op::CatRemove, name, std::move(done));
+}
+
+void CatalogClient::open(std::string_view name, Done<void> done)
+{
+	named(Op::CatOpen, name, std::move(done));
+}
+
+void CatalogClient::close(std::string_view name, Done<void> done)
+{
+	named(Op::CatClose, name, std::move(done));
+}
+
+void ping(SegmentClient &client, xseg::PortNo port, uint64_t timeoutMs, std::function<void(Result<void>)> done)
+{
+	ControlRequest request;
+	request.op = Op::Ping;
+	request.to = port;
+	request.timeoutMs = timeoutMs;
+	client.request(std::move(request), [done = std::move(done)](Result<ControlReply> reply) {
+		if (!reply) return done(tl::unexpected<Error>(std::move(reply.error())));
+		done({});
+	});
+}
+
+} // namespace archipelago::client

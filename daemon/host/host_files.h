@@ -1,0 +1,22 @@
+// SPDX-FileCopyrightText: The Archipelago project
+// SPDX-License-Identifier: GPL-3.0-or-later
+//
+// The files a host keeps under runDir/hosts/: NAME.alive, locked for as long as any I/O of this process may still land
+// (the lock is held by the ring: it outlives the process until its last request is done), and NAME.pid, who we are.
+#pragma once
+
+#include "daemon/runtime/reactor.h"
+
+#include <string>
+
+namespace archipelago::host {
+
+/// Makes runDir/hosts, takes the alive lock (waits up to 30 s for a dead predecessor's I/O to end) and writes the pid file.
+/// E-BUSY: another host process of that name is alive (names its pid).
+runtime::Task<Result<void>> claimHostFiles(runtime::Reactor &reactor, const std::string &runDir, const std::string &host);
+/// Removes the pid file; the alive file stays (removing a lock file races with its next taker).
+void releaseHostFiles(const std::string &runDir, const std::string &host);
+/// Start time of a process in clock ticks since boot (/proc/PID/stat field 22), 0 when it does not exist.
+unsigned long long processStartTime(int pid);
+
+} // namespace archipelago::host

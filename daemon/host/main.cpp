@@ -1,0 +1,305 @@
+// SPDX-FileCopyrightText: The Archipelago project
+// SPDX-License-Identifier: GPL-3.0-or-later
+//
+// archip-host: runs the roles of one host process. Started by the supervisor with one end of a socket pair, over which come
+// the segment, the bells and the configuration (daemon/base/host_protocol.h). Ends on {"stop"}, SIGTERM or SIGINT, after
+// draining; goes on when its supervisor dies.
+#include "daemon/base/config.h"
+#include "daemon/base/log.h"
+#include "daemon/composer/composer.h"
+#include "daemon/gateway/nbd/server.h"
+#include "daemon/host/control_link.h"
+#include "daemon/host/host_files.h"
+#include "daemon/mapper/mapper.h"
+#include "daemon/runtime/host_process.h"
+#include "daemon/store/blocker.h"
+
+#include <poll.h>
+#include <signal.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/signalfd.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstdlib>
+#include <cstring>
+#include <fstream>
+#include <iostream>
+
+#include <nlohmann/json.hpp>
+
+namespace archipelago::host {
+
+namespace {
+
+using nlohmann::json;
+using runtime::HostProcess;
+using runtime::Task;
+
+/// The first message, checked.
+struct StartOrder {
+	std::string host, configText, configFile, runDir, stateDir;
+	uint32_t waiter = 0;
+	bool trial = false, createDirs = false;
+	std::vector<xseg::UniqueFd> fds;
+};
+
+Result<StartOrder> readOrder(ControlMessage message)
+{
+	const json in = json::parse(message.text, nullptr, false);
+	const auto broken = [](const char *what) { return failure(ErrorCode::Failed, std::string("The supervisor's start message ") + what + "."); };
+	if (!in.is_object() || in.value("type", json()) != json("start")) return broken("is not one");
+	StartOrder order;
+	for (auto [key, to] : {std::pair{"host", &order.host}, {"config", &order.configText}, {"configFile", &order.configFile},
+	                       {"runDir", &order.runDir}, {"stateDir", &order.stateDir}}) {
+		const auto it = in.find(key);
+		if (it == in.end() || !it->is_string()) return broken("lacks a text it needs");
+		*to = it->get<std::string>();
+	}
+	const auto flag = [&in](const char *key) { const auto it = in.find(key); return it != in.end() && it->is_boolean() && it->get<bool>(); };
+	order.trial = flag("trial");
+	order.createDirs = flag("createDirs");
+	const auto waiter = in.find("waiter");
+	if (waiter == in.end() || !waiter->is_number_unsigned()) return broken("names no waiter");
+	order.waiter = waiter->get<uint32_t>();
+	if (message.fds.size() < 2 || order.waiter >= message.fds.size() - 1) return broken("came without its descriptors");
+	order.fds = std::move(message.fds);
+	return order;
+}
+
+/// Roles of this host in start order: as in `roles`, gateways behind them.
+std::vector<std::string> rolesOf(const Config &config, const std::string &host)
+{
+	std::vector<std::string> out;
+	for (const HostConfig &h : config.hosts) {
+		if (h.name != host) continue;
+		for (const RoleConfig &role : config.roles)
+			if (std::find(h.roles.begin(), h.roles.end(), role.name) != h.roles.end()) out.push_back(role.name);
+		for (const std::string &name : h.roles)
+			if (!config.role(name)) out.push_back(name);
+	}
+	return out;
+}
+
+std::unique_ptr<runtime::Peer> makePeer(const runtime::PeerContext &context, const std::string &name)
+{
+	if (name == "nbd") return gateway::nbd::makeNbdGateway(context);
+	const RoleConfig *role = context.config.role(name);
+	if (!role) return nullptr;
+	switch (role->type) {
+	case RoleType::FileBlocker: return store::makeBlocker(context, *role);
+	case RoleType::Mapperd: return mapper::makeMapper(context, *role);
+	case RoleType::Vlmcd: return composer::makeComposer(context, *role);
+	case RoleType::Nbd: break;
+	}
+	return nullptr;
+}
+
+/// A volume mounted on its own node must not deadlock under memory pressure: our writes are what frees memory. Each of these
+/// needs privileges that a trial may lack; without them everything works, only less safely under pressure.
+void hardenAgainstMemoryPressure(spdlog::logger &log)
+{
+#ifdef PR_SET_IO_FLUSHER
+	if (prctl(PR_SET_IO_FLUSHER, 1, 0, 0, 0) != 0) log.debug("no PR_SET_IO_FLUSHER: {}", std::strerror(errno));
+#endif
+	if (mlockall(MCL_CURRENT | MCL_FUTURE | MCL_ONFAULT) != 0) log.debug("memory is not locked: {}", std::strerror(errno));
+	std::ofstream("/proc/self/oom_score_adj") << "-900\n";
+}
+
+class Host {
+public:
+	Host(ControlLink &link, StartOrder order, runtime::Reactor &reactor, const Config &config, int signalFd)
+	    : m_link(link), m_order(std::move(order)), m_reactor(reactor), m_log(roleLogger("host")), m_signalFd(signalFd),
+	      m_process(context(config), rolesOf(config, m_order.host), makePeer,
+	                [this](const std::string &role, HostProcess::State state) {
+		                m_link.send({{"type", "role"}, {"role", role}, {"state", std::string(runtime::stateName(state))}});
+	                })
+	{
+	}
+
+	/// Exit status of the process.
+	int run()
+	{
+		runtime::spawn(main());
+		m_reactor.run();
+		return m_exit;
+	}
+
+private:
+	runtime::PeerContext context(const Config &config)
+	{
+		runtime::PeerContext out(m_reactor, config);
+		out.runDir = m_order.runDir;
+		out.trial = m_order.trial;
+		out.createDirs = m_order.createDirs;
+		return out;
+	}
+
+	Task<void> main()
+	{
+		Result<void> claimed = co_await claimHostFiles(m_reactor, m_order.runDir, m_order.host);
+		if (!claimed) {
+			fail("", claimed.error());
+			co_return;
+		}
+		runtime::spawn(watchSignals());
+		auto started = co_await m_process.start();
+		if (!started) {
+			releaseHostFiles(m_order.runDir, m_order.host);
+			fail(started.error().role, started.error().error);
+			co_return;
+		}
+		m_started = true;
+		m_log->info("host {} is up", m_order.host);
+		m_link.send({{"type", "ready"}});
+		if (m_stopWanted)
+			co_await stop();
+		else
+			runtime::spawn(watchLink());
+	}
+
+	void fail(const std::string &role, const Error &error)
+	{
+		m_log->error("{}{}{} [{}]", role, role.empty() ? "" : ": ", error.message, errorInfo(error.code).symbol);
+		m_link.send({{"type", "failed"}, {"role", role}, {"code", std::string(errorInfo(error.code).symbol)}, {"message", error.message}});
+		m_exit = 1;
+		m_reactor.stop();
+	}
+
+	Task<void> stop()
+	{
+		if (std::exchange(m_stopping, true)) co_return;
+		const Result<void> stopped = co_await m_process.stop();
+		releaseHostFiles(m_order.runDir, m_order.host);
+		if (stopped) {
+			m_log->info("host {} has stopped", m_order.host);
+			m_link.send({{"type", "stopped"}});
+			m_reactor.stop();
+		} else
+			fail("", stopped.error());
+	}
+
+	void requestStop()
+	{
+		m_stopWanted = true;
+		if (m_started) runtime::spawn(stop());
+	}
+
+	Task<void> watchSignals()
+	{
+		for (;;) {
+			const int32_t events = co_await m_reactor.pollFd(m_signalFd, POLLIN);
+			if (events < 0) co_return;
+			signalfd_siginfo info{};
+			if (::read(m_signalFd, &info, sizeof info) == sizeof info) {
+				m_log->info("signal {}: stopping", info.ssi_signo);
+				requestStop();
+			}
+		}
+	}
+
+	Task<void> watchLink()
+	{
+		while (m_link.open()) {
+			const int32_t events = co_await m_reactor.pollFd(m_link.fd(), POLLIN);
+			if (events < 0) co_return;
+			while (auto message = m_link.receive(false)) handle(*message);
+		}
+		m_log->info("the supervisor has gone; the data path goes on");
+	}
+
+	void handle(const ControlMessage &message)
+	{
+		const json in = json::parse(message.text, nullptr, false);
+		const json type = in.is_object() ? in.value("type", json()) : json();
+		if (type == json("stop")) {
+			requestStop();
+		} else if (type == json("status")) {
+			json roles = json::array();
+			for (const auto &role : m_process.status())
+				roles.push_back({{"name", role.name}, {"state", std::string(runtime::stateName(role.state))}, {"inflight", role.inflight}});
+			m_link.send({{"type", "status"}, {"roles", std::move(roles)}});
+		} else
+			m_log->warn("the supervisor sent a message this version does not know");
+	}
+
+	ControlLink &m_link;
+	StartOrder m_order;
+	runtime::Reactor &m_reactor;
+	std::shared_ptr<spdlog::logger> m_log;
+	int m_signalFd;
+	HostProcess m_process;
+	bool m_started = false, m_stopWanted = false, m_stopping = false;
+	int m_exit = 0;
+};
+
+int refuse(ControlLink &link, const Error &error)
+{
+	std::cerr << "archip-host: " << error.message << " [" << errorInfo(error.code).symbol << "]\n";
+	link.send({{"type", "failed"}, {"role", ""}, {"code", std::string(errorInfo(error.code).symbol)}, {"message", error.message}});
+	return 1;
+}
+
+int hostMain(int controlFd)
+{
+	// Taken through a signalfd by the reactor; blocked before any thread starts.
+	sigset_t signals;
+	sigemptyset(&signals);
+	sigaddset(&signals, SIGTERM);
+	sigaddset(&signals, SIGINT);
+	sigprocmask(SIG_BLOCK, &signals, nullptr);
+	signal(SIGPIPE, SIG_IGN);
+	const xseg::UniqueFd signalFd(signalfd(-1, &signals, SFD_CLOEXEC | SFD_NONBLOCK));
+
+	ControlLink link{xseg::UniqueFd(controlFd)};
+	auto first = link.receive(true);
+	if (!first) {
+		std::cerr << "archip-host: the supervisor sent nothing\n";
+		return 1;
+	}
+	auto order = readOrder(std::move(*first));
+	if (!order) return refuse(link, order.error());
+	initLogging("archip-host " + order->host);
+
+	ConfigDefaults defaults;
+	defaults.trial = order->trial;
+	defaults.runDir = order->runDir;
+	defaults.stateDir = order->stateDir;
+	const ParsedConfig parsed = parseConfig(order->configText, defaults);
+	if (!parsed.ok()) return refuse(link, Error{ErrorCode::Config, order->configFile + " is not valid; see: archipelago check-config"});
+	for (const RoleConfig &role : parsed.config.roles) setLogLevel(role.name, role.logLevel);
+	setLogLevel("nbd", parsed.config.nbd.logLevel);
+	setLogLevel("host", 2);
+	hardenAgainstMemoryPressure(*roleLogger("host"));
+
+	auto segment = xseg::Segment::attach(std::move(order->fds.front()));
+	if (!segment) return refuse(link, Error{ErrorCode::Failed, "Cannot attach the segment: " + segment.error().what});
+	xseg::BellFds bells;
+	for (size_t i = 1; i < order->fds.size(); ++i) bells.push_back(std::move(order->fds[i]));
+	order->fds.clear();
+	if (bells.size() > segment->geometry().waiters) return refuse(link, Error{ErrorCode::Failed, "The supervisor sent more bells than the segment has waiters."});
+
+	runtime::Reactor::Options options;
+	options.waiter = order->waiter;
+	auto reactor = runtime::Reactor::create(*segment, bells, options);
+	if (!reactor) return refuse(link, reactor.error());
+	Host host(link, std::move(*order), **reactor, parsed.config, signalFd.get());
+	return host.run();
+}
+
+} // namespace
+
+} // namespace archipelago::host
+
+int main(int argc, char **argv)
+{
+	if (argc == 3 && std::string_view(argv[1]) == "--control-fd") {
+		char *end = nullptr;
+		const long fd = std::strtol(argv[2], &end, 10);
+		if (end && !*end && fd >= 3 && fd < 1 << 20) return archipelago::host::hostMain(static_cast<int>(fd));
+	}
+	std::cerr << "archip-host runs the peers of Archipelago. It is started by archipelagod, not by hand.\n"
+	             "To start Archipelago: archipelago start\n";
+	return 2;
+}
