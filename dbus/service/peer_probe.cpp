@@ -1,0 +1,60 @@
+// SPDX-FileCopyrightText: The Archipelago project
+// SPDX-License-Identifier: GPL-3.0-or-later
+//
+// A gateway binds ports while it has clients only: "nobody there" is no news from it.
+#include "dbus/service/peer_probe.h"
+
+#include "dbus/service/peer_supervisor.h"
+
+namespace archipelago::service {
+
+PeerProbe::PeerProbe(PeerSupervisor &supervisor, const SupervisorTimeouts &timeouts) : m_supervisor(supervisor), m_timeouts(timeouts)
+{
+	m_timer.setInterval(m_timeouts.probeMs);
+	connect(&m_timer, &QTimer::timeout, this, &PeerProbe::tick);
+}
+
+void PeerProbe::start()
+{
+	if (!m_timer.isActive()) m_timer.start();
+}
+
+void PeerProbe::stop()
+{
+	m_timer.stop();
+	m_out.clear();
+	m_round++;
+}
+
+void PeerProbe::tick()
+{
+	for (const auto &[host, run] : m_supervisor.m_hosts)
+		if (run->phase() == HostRun::Phase::Up) run->askStatus();
+	// A copy: what a role's state change sets off may change the table.
+	const QList<PeerRole> roles = m_supervisor.layout().roles;
+	for (const PeerRole &role : roles) {
+		const auto out = m_out.find(role.name);
+		if (role.state != PeerState::Up && role.state != PeerState::Stuck) {
+			if (out != m_out.end()) m_out.erase(out);
+		} else if (out == m_out.end()) {
+			ping(role.name, role.portStart);
+		} else if (out->second.hasExpired(m_timeouts.stuckMs)) {
+			m_supervisor.setStuck(role.name, true);
+		}
+	}
+}
+
+void PeerProbe::ping(const QString &role, uint port)
+{
+	if (!m_supervisor.m_link) return;
+	m_out[role].start();
+	client::ping(m_supervisor.m_link->client(), static_cast<xseg::PortNo>(port), 0, [this, role, round = m_round](Result<void>) {
+		// Any answer is a sign of life, an error too: only silence is not.
+		if (round != m_round) return;
+		m_out.erase(role);
+		m_supervisor.setStuck(role, false);
+	});
+	m_supervisor.requestSent();
+}
+
+} // namespace archipelago::service

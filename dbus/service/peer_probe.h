@@ -1,0 +1,40 @@
+// SPDX-FileCopyrightText: The Archipelago project
+// SPDX-License-Identifier: GPL-3.0-or-later
+//
+// PeerProbe: asks every role that is up for a sign of life (Ping on its first port) and every host for its counts. A role
+// has at most one ping out, for as long as it takes: one that hangs costs one request, and its late answer is what says that
+// it is well again. Main thread.
+#pragma once
+
+#include "dbus/service/host_run.h"
+
+#include <map>
+
+#include <QElapsedTimer>
+#include <QObject>
+#include <QTimer>
+
+namespace archipelago::service {
+
+class PeerSupervisor;
+
+class PeerProbe : public QObject {
+	Q_OBJECT
+
+public:
+	PeerProbe(PeerSupervisor &supervisor, const SupervisorTimeouts &timeouts);
+	void start();
+	void stop(); ///< what is still out is forgotten
+
+private:
+	void tick();
+	void ping(const QString &role, uint port);
+
+	PeerSupervisor &m_supervisor;
+	SupervisorTimeouts m_timeouts;
+	QTimer m_timer;
+	std::map<QString, QElapsedTimer> m_out; ///< role -> since when it owes an answer
+	unsigned m_round = 0;                   ///< rises with each stop(): answers of before do not count
+};
+
+} // namespace archipelago::service

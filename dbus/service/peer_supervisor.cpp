@@ -1,0 +1,343 @@
+// SPDX-FileCopyrightText: The Archipelago project
+// SPDX-License-Identifier: GPL-3.0-or-later
+//
+// When the last host is gone the segment goes: nothing can be in flight in it, and the next start makes a new one. While
+// others run, a host that did not end in order leaves requests and buffers behind in unknown states: the segment is tainted.
+#include "dbus/service/peer_supervisor.h"
+
+#include "daemon/base/log.h"
+#include "dbus/service/peer_probe.h"
+#include "dbus/service/worker.h"
+
+#include <QDateTime>
+#include <QJsonDocument>
+#include <QJsonObject>
+
+namespace archipelago::service {
+
+namespace {
+
+quint64 nowUs()
+{
+	return quint64(QDateTime::currentMSecsSinceEpoch()) * 1000;
+}
+
+std::optional<PeerState> stateFromHost(const QString &text)
+{
+	if (text == QLatin1String("starting")) return PeerState::Starting;
+	if (text == QLatin1String("up")) return PeerState::Up;
+	if (text == QLatin1String("stopping")) return PeerState::Stopping;
+	if (text == QLatin1String("stopped")) return PeerState::Stopped;
+	return std::nullopt;
+}
+
+bool isRunning(PeerState state)
+{
+	return state != PeerState::Stopped && state != PeerState::Failed;
+}
+
+} // namespace
+
+ConfigDefaults SupervisorPaths::configDefaults() const
+{
+	ConfigDefaults out;
+	out.trial = trial;
+	out.runDir = runDir.toStdString();
+	out.stateDir = stateDir.toStdString();
+	return out;
+}
+
+PeerSupervisor::PeerSupervisor(const SupervisorPaths &paths, const SupervisorTimeouts &timeouts) :
+    m_paths(paths), m_timeouts(timeouts), m_probe(std::make_unique<PeerProbe>(*this, timeouts))
+{}
+
+PeerSupervisor::~PeerSupervisor()
+{
+	m_probe->stop();
+	m_link.reset(); // its callbacks still find us whole
+}
+
+void PeerSupervisor::load()
+{
+	if (auto file = readConfigFile(m_paths.configFile, m_paths.configDefaults()))
+		adopt(std::move(*file));
+	else
+		m_facts.configError = QString::fromStdString(file.error().message);
+	m_facts.orphans = findOrphans(m_paths.runDir);
+}
+
+void PeerSupervisor::submit(const PeerOrder &order, PeerOrderHooks hooks)
+{
+	if (m_orderRuns) {
+		const Error busy{ErrorCode::Busy, "The peers are being started or stopped already. Wait for that to end: archipelago status"};
+		QMetaObject::invokeMethod(this, [hooks, busy] { hooks.done(tl::unexpected<Error>(busy)); }, Qt::QueuedConnection);
+		return;
+	}
+	m_orderRuns = true;
+	hooks.done = [this, done = std::move(hooks.done)](Result<void> result) {
+		m_orderRuns = false;
+		done(std::move(result));
+	};
+	auto *run = new PeerOrderRun(*this, order, std::move(hooks));
+	QMetaObject::invokeMethod(run, &PeerOrderRun::run, Qt::QueuedConnection);
+}
+
+const PeerRole *PeerSupervisor::role(const QString &name) const
+{
+	return const_cast<HostLayout &>(m_facts.layout).find(name);
+}
+
+QString PeerSupervisor::nbdSocket() const
+{
+	for (const PeerRole &role : m_facts.layout.roles)
+		if (role.gateway) return QString::fromStdString(m_file.config.nbd.socket);
+	return {};
+}
+
+// ---- the mapper
+
+bool PeerSupervisor::catalogAvailable() const
+{
+	const RoleConfig *mapper = m_file.config.firstOf(RoleType::Mapperd);
+	const PeerRole *entry = mapper ? role(QString::fromStdString(mapper->name)) : nullptr;
+	return m_link && entry && (entry->state == PeerState::Up || entry->state == PeerState::Stuck);
+}
+
+Result<client::CatalogClient> PeerSupervisor::catalog()
+{
+	const RoleConfig *mapper = m_file.config.firstOf(RoleType::Mapperd);
+	if (catalogAvailable()) return client::CatalogClient(m_link->client(), static_cast<xseg::PortNo>(mapper->portnoStart));
+	if (m_hosts.empty()) return failure(ErrorCode::Peer, "Archipelago is not started, so no volume can be reached. To start it: archipelago start");
+	const std::string name = mapper ? mapper->name : "a mapper";
+	return failure(ErrorCode::Peer, name + " does not run, so no volume can be reached. Look: archipelago status; to start it: archipelago start");
+}
+
+void PeerSupervisor::requestSent()
+{
+	if (m_link) m_link->sent();
+}
+
+void PeerSupervisor::tellCatalog()
+{
+	const bool available = catalogAvailable();
+	if (available == m_catalogTold) return;
+	m_catalogTold = available;
+	emit catalogChanged(available);
+}
+
+// ---- facts
+
+QStringList PeerSupervisor::runningHosts() const
+{
+	QStringList out;
+	for (const QString &host : m_facts.layout.hosts)
+		if (m_hosts.contains(host)) out.append(host);
+	return out;
+}
+
+void PeerSupervisor::setOrphans(std::vector<Orphan> orphans)
+{
+	m_facts.orphans = std::move(orphans);
+	emit stateChanged();
+}
+
+void PeerSupervisor::setActivity(Activity activity)
+{
+	if (m_facts.activity == activity) return;
+	m_facts.activity = activity;
+	emit stateChanged();
+}
+
+void PeerSupervisor::setStartError(const QString &error)
+{
+	m_facts.startError = error;
+	emit stateChanged();
+}
+
+void PeerSupervisor::forgetFailures()
+{
+	m_facts.crashed.clear();
+	m_facts.startError.clear();
+	for (PeerRole &role : m_facts.layout.roles)
+		if (!isRunning(role.state)) setRole(role, PeerState::Stopped);
+	emit stateChanged();
+}
+
+void PeerSupervisor::setRole(PeerRole &role, PeerState state, const QString &reason, const std::optional<Error> &error)
+{
+	const PeerState old = role.state;
+	const auto host = m_hosts.find(role.host);
+	role.state = state;
+	role.pid = isRunning(state) && host != m_hosts.end() ? host->second->pid() : 0;
+	if (!isRunning(state)) role.sinceUs = role.inflight = 0;
+	if (state == PeerState::Up && old != PeerState::Stuck) role.sinceUs = nowUs();
+	role.errorSymbol = error ? QString::fromUtf8(errorInfo(error->code).symbol.data(), qsizetype(errorInfo(error->code).symbol.size())) : QString();
+	role.errorMessage = error ? QString::fromStdString(error->message) : QString();
+	emit roleChanged(role.name, QLatin1String(peerStateName(old)), reason);
+	emit stateChanged();
+	tellCatalog();
+}
+
+void PeerSupervisor::setStuck(const QString &name, bool stuck)
+{
+	PeerRole *role = m_facts.layout.find(name);
+	if (!role || role->state != (stuck ? PeerState::Up : PeerState::Stuck)) return;
+	if (!stuck) return setRole(*role, PeerState::Up, QStringLiteral("answers again"));
+	const Error error{ErrorCode::Timeout, "No answer for " + std::to_string(m_timeouts.stuckMs / 1000) + " s."};
+	roleLogger("service")->warn("{} does not answer", name.toStdString());
+	setRole(*role, PeerState::Stuck, QString::fromStdString(error.message), error);
+}
+
+// ---- configuration and segment
+
+void PeerSupervisor::readFresh(std::function<void(Fresh)> done)
+{
+	runAside(
+	    this, [paths = m_paths] { return Fresh{readConfigFile(paths.configFile, paths.configDefaults()), findOrphans(paths.runDir)}; },
+	    [this, done = std::move(done)](Fresh fresh) {
+		    m_facts.configError = fresh.config ? QString() : QString::fromStdString(fresh.config.error().message);
+		    setOrphans(fresh.orphans);
+		    done(std::move(fresh));
+	    });
+}
+
+void PeerSupervisor::adopt(ConfigFile file)
+{
+	ARCHIPELAGO_ASSERT(m_hosts.empty());
+	for (const Diagnostic &warning : file.warnings) roleLogger("service")->warn("{}", warning.format(m_paths.configFile.toStdString()));
+	m_file = std::move(file);
+	m_facts.layout = HostLayout::of(m_file.config);
+	m_facts.crashed.clear();
+	m_facts.configError.clear();
+	emit layoutReplaced();
+	emit stateChanged();
+}
+
+void PeerSupervisor::makeSegment(std::function<void(Result<void>)> done)
+{
+	ARCHIPELAGO_ASSERT(m_hosts.empty() && !m_link);
+	const auto hosts = static_cast<uint32_t>(m_facts.layout.hosts.size());
+	runAside(this, [config = m_file.config, hosts] { return SegmentParts::create(config, hosts); },
+	         [this, done = std::move(done)](Result<SegmentParts> parts) {
+		         if (!parts) return done(tl::unexpected<Error>(parts.error()));
+		         auto link = SegmentLink::create(std::move(*parts), m_file.config);
+		         if (!link) return done(tl::unexpected<Error>(link.error()));
+		         m_link = std::move(*link);
+		         m_tainted = false;
+		         done({});
+	         });
+}
+
+void PeerSupervisor::releaseSegment()
+{
+	ARCHIPELAGO_ASSERT(m_hosts.empty());
+	m_probe->stop();
+	m_link.reset();
+	m_tainted = false;
+	tellCatalog();
+}
+
+// ---- hosts
+
+SpawnRequest PeerSupervisor::spawnRequest(const QString &host, bool createDirs, std::vector<xseg::UniqueFd> fds) const
+{
+	const QJsonObject start{
+		{QStringLiteral("type"), QStringLiteral("start")},
+		{QStringLiteral("host"), host},
+		// Waiter 0 is ours.
+		{QStringLiteral("waiter"), static_cast<int>(m_facts.layout.hosts.indexOf(host)) + 1},
+		{QStringLiteral("config"), QString::fromUtf8(m_file.text)},
+		{QStringLiteral("configFile"), m_paths.configFile},
+		{QStringLiteral("trial"), m_paths.trial},
+		{QStringLiteral("runDir"), m_paths.runDir},
+		{QStringLiteral("stateDir"), m_paths.stateDir},
+		{QStringLiteral("createDirs"), createDirs},
+	};
+	SpawnRequest request;
+	request.program = m_paths.hostProgram.toStdString();
+	request.logFile = logFileOf(host).toStdString();
+	request.startMessage = QJsonDocument(start).toJson(QJsonDocument::Compact);
+	request.fds = std::move(fds);
+	return request;
+}
+
+void PeerSupervisor::startHost(const QString &host, bool createDirs, std::function<void(Result<void>)> done)
+{
+	ARCHIPELAGO_ASSERT(m_link && !m_hosts.contains(host));
+	auto fds = m_link->descriptors();
+	if (!fds) {
+		hostSpawned(host, tl::unexpected<Error>(fds.error()), std::move(done));
+		return;
+	}
+	// Behind a pointer: what a helper thread carries has to be copyable.
+	auto request = std::make_shared<SpawnRequest>(spawnRequest(host, createDirs, std::move(*fds)));
+	runAside(this, [request] { return spawnHost(std::move(*request)); },
+	         [this, host, done = std::move(done)](Result<SpawnedHost> spawned) mutable { hostSpawned(host, std::move(spawned), std::move(done)); });
+}
+
+void PeerSupervisor::hostSpawned(const QString &host, Result<SpawnedHost> spawned, std::function<void(Result<void>)> done)
+{
+	if (!spawned) {
+		const Error error = spawned.error().within("Cannot start host " + host.toStdString());
+		for (PeerRole &role : m_facts.layout.roles)
+			if (role.host == host) setRole(role, PeerState::Failed, QString::fromStdString(error.message), error);
+		return done(tl::unexpected<Error>(error));
+	}
+	auto *run = new HostRun(host, std::move(*spawned), logFileOf(host), m_timeouts, this);
+	m_hosts.emplace(host, run);
+	m_facts.crashed.remove(host);
+	connect(run, &HostRun::roleState, this, [this, host](const QString &role, const QString &state) { hostSaid(host, role, state); });
+	connect(run, &HostRun::inflight, this, [this](const QString &name, uint count) {
+		if (PeerRole *role = m_facts.layout.find(name); role && role->inflight != count) {
+			role->inflight = count;
+			emit roleChanged(name, QLatin1String(peerStateName(role->state)), {});
+		}
+	});
+	connect(run, &HostRun::gone, this, [this, host](const HostRun::End &end) { hostGone(host, end); });
+	m_probe->start();
+	run->waitReady(std::move(done));
+}
+
+void PeerSupervisor::stopHost(const QString &host, std::function<void(Result<void>)> done)
+{
+	const auto found = m_hosts.find(host);
+	if (found == m_hosts.end()) return done({}); // died meanwhile: hostGone() has dealt with it
+	found->second->stop(std::move(done));
+}
+
+void PeerSupervisor::hostSaid(const QString &host, const QString &name, const QString &text)
+{
+	PeerRole *role = m_facts.layout.find(name);
+	const auto state = stateFromHost(text);
+	if (!role || role->host != host || !state) return;
+	setRole(*role, *state);
+}
+
+void PeerSupervisor::hostGone(const QString &host, const HostRun::End &end)
+{
+	const auto found = m_hosts.find(host);
+	ARCHIPELAGO_ASSERT(found != m_hosts.end());
+	found->second->deleteLater();
+	m_hosts.erase(found);
+	if (!end.orderly) m_tainted = true;
+	if (end.error) roleLogger("service")->error("{} [{}]", end.error->message, errorInfo(end.error->code).symbol);
+
+	const bool byItself = end.during == HostRun::Phase::Up;
+	if (byItself && end.error) m_facts.crashed.insert(host, end.exit.text());
+	const QStringList names = m_facts.layout.rolesOf(host);
+	const QString culprit = end.failedRole.isEmpty() ? names.value(0) : end.failedRole;
+	for (const QString &name : names) {
+		PeerRole &role = *m_facts.layout.find(name);
+		if (end.error && (byItself || (end.during == HostRun::Phase::Starting && name == culprit)))
+			setRole(role, PeerState::Failed, QString::fromStdString(end.error->message), end.error);
+		else if (byItself)
+			setRole(role, PeerState::Stopped, QStringLiteral("host %1 was ended from outside").arg(host),
+			        Error{ErrorCode::Cancelled, "Host " + host.toStdString() + " was ended from outside."});
+		else
+			setRole(role, PeerState::Stopped);
+	}
+	if (m_hosts.empty()) releaseSegment();
+	emit stateChanged();
+}
+
+} // namespace archipelago::service
