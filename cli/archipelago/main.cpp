@@ -1,0 +1,116 @@
+// SPDX-FileCopyrightText: The Archipelago project
+// SPDX-License-Identifier: GPL-3.0-or-later
+//
+// archipelago: the instance. The table of its verbs; everything else about the program follows from it (cli/command.h).
+#include "cli/archipelago/commands.h"
+
+#include <array>
+
+namespace archipelago::cli {
+
+namespace {
+
+/// A step that ROADMAP.md does not name yet.
+constexpr auto kLater = notBuilt(0);
+
+constexpr std::array kStartOptions{
+	Option{.name = "--create-dirs", .help = "make the directories of the stores that are missing"},
+	Option{.name = "--ok", .help = "a role that runs already is no error"},
+};
+// The original's later releases paused or unmapped devices; there are none before they are built.
+constexpr std::array kStopOptions{
+	Option{.name = "--force", .letter = "-f", .help = "also while clients use volumes: they see I/O errors"},
+	Option{.name = "--pause", .built = notBuilt(6)},
+	Option{.name = "--unmap", .built = notBuilt(6)},
+};
+
+constexpr std::array<std::string_view, 3> kStartExamples{"archipelago start", "archipelago start --create-dirs",
+	                                                     "archipelago start --ok mapperd"};
+constexpr std::array<std::string_view, 2> kStopExamples{"archipelago stop", "archipelago stop -f"};
+constexpr std::array<std::string_view, 2> kRestartExamples{"archipelago restart", "archipelago restart mapperd"};
+constexpr std::array<std::string_view, 3> kStatusExamples{"archipelago status", "archipelago status mapperd",
+	                                                      "archipelago status --json | jq -r .verdict"};
+constexpr std::array<std::string_view, 3> kCheckExamples{
+	"archipelago check-config", "archipelago check-config ./new.conf", "archipelago check-config - < new.conf"};
+constexpr std::array<std::string_view, 2> kExplainExamples{"archipelago explain E-LOCKED", "archipelago explain"};
+
+constexpr Operands kOneRole{"ROLE", 0, 1};
+
+constexpr std::array kCommands{
+	Command{.name = "start",
+	        .help = "start all roles, or one",
+	        .usage = "[ROLE]",
+	        .operands = kOneRole,
+	        .options = kStartOptions,
+	        .examples = kStartExamples,
+	        .notes = "In the order of the configuration. What runs already stays; a role that is named and runs is an "
+	                 "error.",
+	        .changes = true,
+	        .run = runStart},
+	Command{.name = "stop",
+	        .help = "stop all roles, or one",
+	        .usage = "[ROLE]",
+	        .operands = kOneRole,
+	        .options = kStopOptions,
+	        .examples = kStopExamples,
+	        .notes = "In reverse order. Refused while clients use volumes.",
+	        .changes = true,
+	        .run = runStop},
+	Command{.name = "restart",
+	        .help = "stop and start",
+	        .usage = "[ROLE]",
+	        .operands = kOneRole,
+	        .options = kStopOptions,
+	        .examples = kRestartExamples,
+	        .notes = "A role that shares its host process is restarted with the whole host; it says so first.",
+	        .changes = true,
+	        .run = runRestart},
+	Command{.name = "status",
+	        .help = "what runs, and what to do",
+	        .usage = "[ROLE]",
+	        .operands = kOneRole,
+	        .examples = kStatusExamples,
+	        .notes = "Exit code: 0 all up, 1 degraded, 3 stopped or unreachable. -q prints the verdict alone.",
+	        .run = runStatus},
+	Command{
+		.name = "check-config",
+		.help = "check a configuration file",
+		.usage = "[FILE|-]",
+		.operands = {"FILE", 0, 1},
+		.examples = kCheckExamples,
+		.notes = "Without FILE: -c, ARCHIPELAGO_CONFIG, /etc/archipelago/archipelago.conf. Works when nothing runs.",
+		.run = runCheckConfig},
+	Command{.name = "explain",
+	        .help = "what an error code means",
+	        .usage = "[CODE]",
+	        .operands = {"CODE", 0, 1},
+	        .examples = kExplainExamples,
+	        .run = runExplain},
+	Command{.name = "config", .built = notBuilt(8)},
+	Command{.name = "health", .built = notBuilt(8)},
+	Command{.name = "logs", .built = notBuilt(8)},
+	Command{.name = "log-level", .built = kLater},
+	Command{.name = "top", .built = notBuilt(3)},
+	Command{.name = "report", .built = notBuilt(8)},
+	Command{.name = "fsck", .built = notBuilt(8)},
+	Command{.name = "schedule", .built = notBuilt(8)},
+	Command{.name = "completion", .built = notBuilt(8)},
+};
+
+constexpr std::array<std::string_view, 3> kExamples{"archipelago start", "archipelago status",
+	                                                "archipelago explain E-BUSY"};
+
+} // namespace
+
+} // namespace archipelago::cli
+
+int main(int argc, char **argv)
+{
+	using namespace archipelago::cli;
+	const Program program{.name = "archipelago",
+	                      .tagline = "start, stop and watch an instance",
+	                      .commands = kCommands,
+	                      .globals = archipelagoOptions(),
+	                      .examples = kExamples};
+	return runProgram(program, argc, argv);
+}

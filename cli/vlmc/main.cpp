@@ -1,0 +1,155 @@
+// SPDX-FileCopyrightText: The Archipelago project
+// SPDX-License-Identifier: GPL-3.0-or-later
+//
+// vlmc: volumes. The table of its verbs; everything else about the program follows from it (cli/command.h). The seed's verbs
+// come first, in its order; those that are not built yet have a row without a function, so that they are named and not
+// guessed at.
+#include "cli/vlmc/commands.h"
+
+#include <array>
+
+namespace archipelago::cli {
+
+namespace {
+
+/// A step that ROADMAP.md does not name yet.
+constexpr auto kLater = notBuilt(0);
+
+// -v0: how to read a map without a header, of which this format has none. Accepted, so that old scripts go on.
+constexpr Option kAssumeV0{.name = "--assume_v0"};
+constexpr Option kV0Size{.name = "--v0_size", .value = "BYTES"};
+
+constexpr std::array kCreateOptions{
+	Option{.name = "--size",
+	       .letter = "-s",
+	       .value = "SIZE",
+	       .help = "how large; a bare number is MiB, else 512B, 10M, 1.5GiB, 2T, 10GB"},
+	Option{.name = "--snap", .value = "SNAPSHOT", .help = "from this snapshot", .built = notBuilt(4)},
+	Option{.name = "--from", .value = "VOLUME", .help = "from a volume", .built = notBuilt(4)},
+	Option{.name = "--map", .help = "and map it", .built = notBuilt(6)},
+	Option{.name = "--protect", .help = "and protect it", .built = kLater},
+	Option{.name = "--backend", .value = "NAME", .help = "in this backend", .built = kLater},
+	Option{.name = "--pool", .letter = "-p", .value = "POOL"},
+	kAssumeV0,
+	kV0Size,
+};
+constexpr std::array kOldOptions{kAssumeV0, kV0Size};
+
+constexpr std::array<std::string_view, 3> kCreateExamples{"vlmc create db --size 10G",
+	                                                      "vlmc create db -s 512      (a bare number is MiB)",
+	                                                      "vlmc create \"my disk\" --size 1.5T --json"};
+constexpr std::array<std::string_view, 3> kInfoExamples{"vlmc info db", "vlmc info db --json",
+	                                                    "vlmc info db | sed -n 's/^nbd\\t//p'"};
+constexpr std::array<std::string_view, 3> kListExamples{"vlmc list", "vlmc list 'web-*'",
+	                                                    "vlmc list --json | jq -r '.items[].name'"};
+constexpr std::array<std::string_view, 3> kRemoveExamples{"vlmc remove db", "vlmc rm -y web-01 web-02",
+	                                                      "vlmc rm -- -odd-name"};
+constexpr std::array<std::string_view, 1> kOpenExamples{"vlmc open db"};
+constexpr std::array<std::string_view, 1> kCloseExamples{"vlmc close db"};
+
+constexpr Operands kOneName{"NAME", 1, 1};
+
+constexpr std::array kCommands{
+	Command{.name = "showmapped", .built = notBuilt(6)},
+	Command{.name = "map", .built = notBuilt(6)},
+	Command{.name = "unmap", .built = notBuilt(6)},
+	Command{.name = "create",
+	        .help = "make a blank thin volume",
+	        .usage = "NAME --size SIZE",
+	        .operands = kOneName,
+	        .options = kCreateOptions,
+	        .examples = kCreateExamples,
+	        .notes = "Takes no space until it is written to. Names: 1 to 82 bytes of UTF-8 without '/' and control "
+	                 "characters.",
+	        .changes = true,
+	        .run = runCreate},
+	Command{.name = "snapshot", .built = notBuilt(4)},
+	Command{.name = "remove",
+	        .alias = "rm",
+	        .help = "move volumes to the trash",
+	        .usage = "NAME...",
+	        .operands = {"NAME", 1, kMany},
+	        .options = kOldOptions,
+	        .examples = kRemoveExamples,
+	        .notes = "Asks on a terminal (not with -y, --no-input or ARCHIPELAGO_CONFIRM=never). Looks all names up "
+	                 "before it\n"
+	                 "removes the first. Refused while a volume is open. Nothing is deleted from the store.",
+	        .changes = true,
+	        .run = runRemove},
+	Command{.name = "info",
+	        .help = "show one: size, state, holders, NBD address",
+	        .usage = "NAME",
+	        .operands = kOneName,
+	        .options = kOldOptions,
+	        .examples = kInfoExamples,
+	        .notes = "In a pipe the first line is \"Volume NAME: size: BYTES\", then one \"key<TAB>value\" a line.",
+	        .run = runInfo},
+	Command{.name = "open",
+	        .help = "open for use on this node, until closed",
+	        .usage = "NAME",
+	        .operands = kOneName,
+	        .options = kOldOptions,
+	        .examples = kOpenExamples,
+	        .notes = "Succeeds when it is open already. On a system bus NBD offers only open volumes.",
+	        .changes = true,
+	        .run = runOpen},
+	Command{.name = "close",
+	        .help = "end an open",
+	        .usage = "NAME",
+	        .operands = kOneName,
+	        .options = kOldOptions,
+	        .examples = kCloseExamples,
+	        .notes = "Refused while clients use the volume, and when it is not open.",
+	        .changes = true,
+	        .run = runClose},
+	Command{.name = "lock", .built = notBuilt(5)},
+	Command{.name = "unlock", .built = notBuilt(5)},
+	Command{.name = "list",
+	        .alias = "ls",
+	        .help = "show all, or those that match",
+	        .usage = "[GLOB]",
+	        .operands = {"GLOB", 0, 1},
+	        .examples = kListExamples,
+	        .notes = "On a terminal a table; in a pipe tabs, sizes in bytes, times in UTC. -q prints the names alone.",
+	        .run = runList},
+	Command{.name = "rename", .built = notBuilt(4)},
+	Command{.name = "resize", .built = notBuilt(4)},
+	Command{.name = "rollback", .built = notBuilt(4)},
+	Command{.name = "restore", .built = notBuilt(4)},
+	Command{.name = "purge", .built = notBuilt(5)},
+	Command{.name = "trash", .built = kLater},
+	Command{.name = "gc", .built = notBuilt(5)},
+	Command{.name = "du", .built = kLater},
+	Command{.name = "lineage", .built = kLater},
+	Command{.name = "protect", .built = kLater},
+	Command{.name = "unprotect", .built = kLater},
+	Command{.name = "verify", .built = kLater},
+	Command{.name = "hash", .built = notBuilt(5)},
+	Command{.name = "export", .built = notBuilt(8)},
+	Command{.name = "import", .built = notBuilt(8)},
+	Command{.name = "diff", .built = kLater},
+	Command{.name = "send", .built = notBuilt(8)},
+	Command{.name = "receive", .built = notBuilt(8)},
+	Command{.name = "copy", .built = kLater},
+	Command{.name = "move", .built = kLater},
+	Command{.name = "stat", .built = notBuilt(3)},
+	Command{.name = "jobs", .built = kLater},
+	Command{.name = "job", .built = kLater},
+};
+
+constexpr std::array<std::string_view, 3> kExamples{"vlmc create db --size 10G", "vlmc info db", "vlmc list --json"};
+
+} // namespace
+
+} // namespace archipelago::cli
+
+int main(int argc, char **argv)
+{
+	using namespace archipelago::cli;
+	const Program program{.name = "vlmc",
+	                      .tagline = "thin volumes",
+	                      .commands = kCommands,
+	                      .globals = commonOptions(),
+	                      .examples = kExamples};
+	return runProgram(program, argc, argv);
+}
