@@ -28,6 +28,7 @@ public:
 	Builder(const Source &source, const ConfigDefaults &defaults, Report &report, Config &out)
 		: m_root(source.root),
 		  m_broken(source.broken),
+		  m_rolesLost(source.rolesLost),
 		  m_defaults(defaults),
 		  m_report(report),
 		  m_out(out)

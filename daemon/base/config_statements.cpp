@@ -60,7 +60,7 @@ private:
 		} else if (c == '"' || c == '\'') {
 			m_quote = c;
 			m_multiLine = m_text.substr(m_at, 3) == std::string_view(c == '"' ? "\"\"\"" : "'''");
-			m_at += m_multiLine ? 5 : 1;
+			m_at += m_multiLine ? 3 : 1;
 		} else {
 			if (c == '[' || c == '{') ++m_depth;
 			if ((c == ']' || c == '}') && m_depth > 0) --m_depth;

@@ -172,6 +172,28 @@ private slots:
 		QVERIFY2(said("a = " + times("[", 17)).find("Too deeply nested") != std::string::npos, "nesting limit");
 	}
 
+	/// What the splitter takes for a string or a comment the parser must too: depth hidden there would reach it unbounded.
+	void nothingHidesDepth()
+	{
+		const std::string deep = "{a" + times(".a", 400) + " = 1}";
+		const struct {
+			const char *before;
+			bool visible; ///< the deep table stands outside of strings and comments
+		} rows[] = {
+			{"", true}, {"\"\", ", true}, {"'', ", true}, {"\"\"\"\"\"\", ", true}, {"'''''', ", true},
+			{"\"\"\"\"\"\"\", ", true}, {"\"\"\"\"\"\"\"\", ", true}, {"''''''', ", true}, {"'''''''', ", true},
+			{"\"\"\"x\"\"\"\", ", true}, {"\"\"\"x\"\"\"\"\", ", true}, {"'''x'''', ", true}, {"'''x''''', ", true},
+			{"\"\"\"\n\"\"\", ", true}, {"'''\n'''\n, ", true}, {"\"\\\"\", ", true}, {"\"\\\\\", ", true}, {"'\\', ", true},
+			{"\"\"\"\\\"\"\"\", ", true}, {"'#', ", true}, {"# '\n", true}, {"1, # \"\"\"\n", true}, {"\"'\", ", true},
+			{"\"\"\"''\"\"\", ", true}, {"# ", false}, {"'", false}, {"\"", false}, {"\"\"\"", false}, {"\"\\\"", false},
+			{"'''x''", false}, {"\"\"\"\\\"\"\"", false},
+		};
+		for (const auto &row : rows) {
+			const std::string text = "a = [" + std::string(row.before) + deep + "]\n";
+			QVERIFY2((said(text).find("Too deeply nested") != std::string::npos) == row.visible, row.before);
+		}
+	}
+
 	void byteOrderMarkAndLineEnds()
 	{
 		const ParsedConfig config = parsed("\xef\xbb\xbfSEGMENT_SIZE = 256\r\n[nbd]\r\nmode = \"0600\"\r\n");

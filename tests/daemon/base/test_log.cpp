@@ -8,6 +8,8 @@
 #include "daemon/base/log.h"
 
 #include <cstdio>
+#include <cstdlib>
+#include <ctime>
 #include <string>
 
 #include <sys/socket.h>
@@ -52,6 +54,13 @@ private:
 class TestLog : public QObject {
 	Q_OBJECT
 private slots:
+	/// Far from UTC, so that local time in a line would show wherever the tests run.
+	void initTestCase()
+	{
+		::setenv("TZ", "XYZ-9", 1);
+		::tzset();
+	}
+
 	void lineFormat()
 	{
 		initLogging("archip-host");
