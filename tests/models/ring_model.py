@@ -4,8 +4,8 @@
 """Exhaustive check of the ring in xseg/src/ring.h together with the state word of the requests that travel in it.
 
 Several producers each send one request through a ring of two slots to one consumer. Every shared access is one step and
-every interleaving of steps is explored. Any producer may be killed at any step, the consumer too (a successor goes on at
-the shared head). For a dead producer whose request is SENDING, the supervisor pushes once more, wherever the dead one was.
+every interleaving of steps is explored. Any producer may be killed at any step, the consumer too (a successor goes on
+at the shared head). For a dead producer whose request is SENDING, the supervisor pushes once more, wherever the dead one was.
 
     request   O owned by its producer -> S sending -> T taken (the consumer's CAS; whoever comes second skips it)
     slot      (ticket, request): 2*lap empty, 2*lap+1 full          Vyukov: (sequence, request)

@@ -47,7 +47,8 @@ void AbiTest::versionOneIsFrozen()
 	QCOMPARE(offsetof(xs_ring, head), size_t(128));
 	QCOMPARE(offsetof(xs_req, home), size_t(16));
 	QCOMPARE(offsetof(xs_req, args), size_t(80));
-	QCOMPARE(QByteArray(reinterpret_cast<const char *>(&kAbiAsCpp[std::size(kAbiAsCpp) - 3]), 8), QByteArray("AXSEG001"));
+	QCOMPARE(QByteArray(reinterpret_cast<const char *>(&kAbiAsCpp[std::size(kAbiAsCpp) - 3]), 8),
+	         QByteArray("AXSEG001"));
 }
 
 /// Words that different processes write must not share a cache line (nor the pair of lines that is fetched together).

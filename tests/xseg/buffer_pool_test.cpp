@@ -22,10 +22,7 @@ namespace {
 
 constexpr uint32_t kSlabs = 32;
 
-SlabWord slabOf(const Segment &segment, uint32_t number)
-{
-	return unpackSlab(segment.slab(number).owner);
-}
+SlabWord slabOf(const Segment &segment, uint32_t number) { return unpackSlab(segment.slab(number).owner); }
 
 unsigned slabsIn(const Segment &segment, uint8_t state)
 {
@@ -265,7 +262,8 @@ void BufferPoolTest::freeOfNonsenseAborts()
 {
 	const auto t = makeSegment();
 	BufferPool pool(t.segment, 1), other(t.segment, 2);
-	const uint32_t block = pool.allocate(4096), keeper = pool.allocate(4096), freed = pool.allocate(4096), theirs = other.allocate(4096);
+	const uint32_t block = pool.allocate(4096), keeper = pool.allocate(4096), freed = pool.allocate(4096),
+				   theirs = other.allocate(4096);
 	pool.free(freed);
 	QVERIFY(!aborts([] {}));
 	QVERIFY(aborts([&] { pool.free(freed); }));

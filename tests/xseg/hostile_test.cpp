@@ -7,6 +7,7 @@
 #include "tests/xseg/segment_fixture.h"
 
 #include "xseg/src/slab_word.h"
+#include "xseg/src/state_word.h"
 
 #include <random>
 
@@ -38,7 +39,7 @@ public:
 		xs_req &request = m_segment.request(index);
 		const auto port = PortNo(m_random() % 5);
 		switch (m_random() % 12) {
-		case 0: put(request.state, m_random() % 16 << 32 | uint64_t(m_random() % 5) << 36 | m_random() % 5 << 16 | m_random() % 5); break;
+		case 0: put(request.state, randomStateWord()); break;
 		case 1: put(request.npath, uint16_t(m_random() % 20)); break;
 		case 2: put(request.path[m_random() % XS_MAX_HOPS], uint32_t(m_random() % 5 << 16 | m_random() % 3)); break;
 		case 3: put(request.data_blk, uint32_t(m_random() % (g.slabs * 512 + 100))); break;
@@ -59,10 +60,21 @@ private:
 		std::atomic_ref(field).store(value, std::memory_order_relaxed);
 	}
 	Direction anyDirection() { return m_random() % 2 ? Direction::Request : Direction::Reply; }
+	uint64_t randomStateWord()
+	{
+		return pack(StateWord{.tag = uint32_t(m_random()),
+		                      .state = uint8_t(m_random() % 5),
+		                      .direction = uint8_t(m_random() % 3),
+		                      .from = PortNo(m_random() % 5),
+		                      .to = PortNo(m_random() % 5)});
+	}
 	uint64_t randomSlabWord()
 	{
-		return pack(SlabWord{.state = uint8_t(m_random() % 8), .backed = m_random() % 2 != 0, .classShift = uint8_t(m_random() % 30),
-		                     .index = uint16_t(m_random() % 3), .port = uint16_t(m_random() % 5)});
+		return pack(SlabWord{.state = uint8_t(m_random() % 8),
+		                     .backed = m_random() % 2 != 0,
+		                     .classShift = uint8_t(m_random() % 30),
+		                     .index = uint16_t(m_random() % 3),
+		                     .port = uint16_t(m_random() % 5)});
 	}
 	/// Sends a request that is not ours to send, as a working ring entry.
 	void pushEntry(PortNo port, RequestIndex index)
@@ -70,7 +82,8 @@ private:
 		const Direction direction = anyDirection();
 		xs_ring &ring = m_segment.ring(port, direction);
 		const uint64_t head = std::atomic_ref(ring.head).load();
-		put(m_segment.request(index).state, uint64_t(XS_SENDING) << 36 | uint64_t(direction) << 32 | m_random() % 5 << 16 | port);
+		put(m_segment.request(index).state,
+		    uint64_t(XS_SENDING) << 36 | uint64_t(direction) << 32 | m_random() % 5 << 16 | port);
 		put(ring.slot[head % 32], (2 * (head / 32) + 1) << 24 | index);
 	}
 
@@ -104,7 +117,8 @@ public:
 		waiter.prepareSleep();
 		waiter.wake();
 		if (random.random() % 500 == 0) rebind(random.random() % kPeers);
-		looked += m_t.segment.buffer(uint32_t(random.random()), uint32_t(random.random()), uint32_t(random.random())).has_value();
+		looked += m_t.segment.buffer(uint32_t(random.random()), uint32_t(random.random()), uint32_t(random.random()))
+		              .has_value();
 	}
 
 	bool stayedInside() const { return m_inside; }
@@ -153,7 +167,8 @@ private:
 
 uint64_t seed()
 {
-	static const uint64_t value = qEnvironmentVariableIsSet("XSEG_SEED") ? qEnvironmentVariable("XSEG_SEED").toULongLong() : std::random_device{}();
+	static const QString given = qEnvironmentVariable("XSEG_SEED");
+	static const uint64_t value = given.isEmpty() ? std::random_device{}() : given.toULongLong();
 	return value;
 }
 
@@ -178,7 +193,8 @@ void HostileTest::everythingIsGarbage()
 		const auto t = makeSegment();
 		Vandal vandal(t.segment, seed() + round);
 		auto *const base = reinterpret_cast<uint64_t *>(t.segment.data().data() - t.segment.geometry().offData);
-		for (uint64_t i = t.segment.geometry().offPorts / 8; i < t.segment.geometry().offData / 8; ++i) base[i] = vandal.random();
+		for (uint64_t i = t.segment.geometry().offPorts / 8; i < t.segment.geometry().offData / 8; ++i)
+			base[i] = vandal.random();
 		for (PortNo i = 0; i < 5; ++i) t.segment.port(i).state = XS_PORT_FREE;
 		Household household(t);
 		for (int i = 0; i < 100; ++i) household.live(vandal);
@@ -201,7 +217,8 @@ void HostileTest::wordByWord()
 		Vandal vandal(t.segment, seed() + round);
 		Household household(t);
 		for (int i = 0; i < 4000; ++i) {
-			for (auto n = vandal.random() % 4; n > 0; --n) cleverly ? vandal.scribbleCleverly() : vandal.scribbleAnywhere();
+			for (auto n = vandal.random() % 4; n > 0; --n)
+				cleverly ? vandal.scribbleCleverly() : vandal.scribbleAnywhere();
 			household.live(vandal);
 		}
 		QVERIFY(household.stayedInside());

@@ -44,10 +44,7 @@ struct Signals {
 	for (;;) pause();
 }
 
-void supervisorFrees(const TestSegment &t, PortNo port)
-{
-	t.segment.port(port).state = XS_PORT_FREE;
-}
+void supervisorFrees(const TestSegment &t, PortNo port) { t.segment.port(port).state = XS_PORT_FREE; }
 
 void killAndFree(const TestSegment &t, pid_t child, PortNo port)
 {
@@ -227,7 +224,7 @@ void PortLeavingTest::killedClient()
 	RequestRef served = server->accept();
 	QVERIFY(served);
 	QCOMPARE(served.data().size(), size_t(4096)); // the slab is the dead one's still
-	QVERIFY(server->respond(served, 0)); // to nobody: goes home
+	QVERIFY(server->respond(served, 0));          // to nobody: goes home
 
 	Peer successor(t, kClient);
 	QCOMPARE(requestsInUse(t.segment), 2u);

@@ -483,7 +483,7 @@ void PortTest::failedBackIntoAFullRingIsRetried()
 	QVERIFY(client->submit(request, 2));
 	xs_ring &ring = t.segment.ring(1, Direction::Reply);
 	for (uint64_t i = 0; i < 32; ++i) ring.slot[i] = uint64_t(1) << 24 | 200;
-	QVERIFY(server->accept()); // dropped, and there is no room for it
+	QVERIFY(server->accept());   // dropped, and there is no room for it
 	QVERIFY(!client->receive()); // but now there is
 	QVERIFY(!client->receive());
 	QVERIFY(!server->accept()); // any look at its rings sends what was left over
@@ -502,8 +502,8 @@ void PortTest::staleEntriesAreSkipped()
 	// What a recovery may do: push what is in the ring already, and to be sure once more into the wrong ones.
 	xs_ring &ring = t.segment.ring(2, Direction::Request);
 	ring.slot[1] = uint64_t(1) << 24 | index;
-	ring.slot[2] = uint64_t(1) << 24 | 255;      // a request that is FREE
-	ring.slot[3] = uint64_t(1) << 24 | 256;      // one beyond the table
+	ring.slot[2] = uint64_t(1) << 24 | 255; // a request that is FREE
+	ring.slot[3] = uint64_t(1) << 24 | 256; // one beyond the table
 	ring.slot[4] = uint64_t(1) << 24 | 0xffffff;
 	t.segment.ring(2, Direction::Reply).slot[0] = uint64_t(1) << 24 | index;
 	t.segment.ring(3, Direction::Request).slot[0] = uint64_t(1) << 24 | index;

@@ -26,8 +26,12 @@ public:
 	using Handler = std::function<bool(Port &, RequestRef &)>;
 
 	PeerThread(const TestSegment &t, PortNo number, uint32_t waiter, Handler serve, Handler pass = {})
-	    : m_t(t), m_number(number), m_waiter(waiter), m_serve(std::move(serve)), m_pass(std::move(pass)),
-	      m_thread([this] { run(); })
+		: m_t(t),
+		  m_number(number),
+		  m_waiter(waiter),
+		  m_serve(std::move(serve)),
+		  m_pass(std::move(pass)),
+		  m_thread([this] { run(); })
 	{
 		m_bound.wait(false); // std::atomic::wait: within one process it is the right thing
 	}
@@ -77,7 +81,8 @@ bool answerDoubled(Port &port, RequestRef &request)
 }
 
 /// Sends `count` requests with at most `window` out, and checks each reply. Returns what went wrong, or nothing.
-std::string runClient(const TestSegment &t, PortNo number, uint32_t waiterIndex, PortNo to, uint64_t count, uint32_t window)
+std::string runClient(const TestSegment &t, PortNo number, uint32_t waiterIndex, PortNo to, uint64_t count,
+                      uint32_t window)
 {
 	Peer client(t, number, {.waiter = waiterIndex, .maxInflight = window});
 	Waiter waiter(t.segment, t.bells, waiterIndex);
@@ -148,8 +153,8 @@ void PortThreadsTest::chain()
 	const auto t = makeSegment();
 	PeerThread blocker(t, kBlocker, kBlockerWaiter, answerDoubled);
 	PeerThread composer(
-	    t, kComposer, kComposerWaiter, [](Port &port, RequestRef &request) { return port.forward(request, kBlocker); },
-	    [](Port &port, RequestRef &reply) { return port.respond(reply, reply->status); });
+		t, kComposer, kComposerWaiter, [](Port &port, RequestRef &request) { return port.forward(request, kBlocker); },
+		[](Port &port, RequestRef &reply) { return port.respond(reply, reply->status); });
 	QCOMPARE(runClient(t, 1, kClientWaiter, kComposer, 4000, 16), std::string());
 	QVERIFY(!blocker.lostAWakeUp() && !composer.lostAWakeUp());
 	QCOMPARE(requestsInUse(t.segment), 0u);
@@ -173,48 +178,55 @@ void PortThreadsTest::manyClients()
 	QCOMPARE(requestsInUse(t.segment), 0u);
 }
 
-/// A port that binds, serves, and unbinds under fire, again and again. Each submit either fails at once or is answered (done
-/// or cancelled); one that slips in between "is it bound?" and the drain would never come back.
+/// Ports that bind, serve a little and unbind under fire, each number once, so that no successor finds what was left. Each
+/// submit either fails at once or is answered (done or cancelled); one that slips in between "is it bound?" and the drain
+/// of the one who leaves would never come back.
 void PortThreadsTest::leavingWhileOthersSend()
 {
-	constexpr unsigned kLives = 300, kServedPerLife = 20;
-	const auto t = makeSegment();
-	std::atomic<bool> stop = false;
-	std::jthread leaver([&] {
-		for (unsigned life = 0; life < kLives; ++life) {
-			Peer peer(t, kBlocker, {.waiter = kBlockerWaiter});
-			for (unsigned served = 0; served < kServedPerLife && !stop;) {
-				RequestRef request = peer->accept();
-				if (request && peer->respond(request, 0))
-					++served;
+	constexpr unsigned kSegments = 20, kServedPerLife = 10;
+	unsigned done = 0, cancelled = 0;
+	for (unsigned i = 0; i < kSegments; ++i) {
+		const auto t = makeSegment();
+		const PortNo lives = PortNo(t.segment.geometry().ports);
+		std::atomic<PortNo> current = 0;
+		std::atomic<bool> stop = false;
+		std::jthread leaver([&] {
+			for (PortNo port = 2; port < lives; ++port) {
+				Peer peer(t, port, {.waiter = kBlockerWaiter});
+				current = port;
+				for (unsigned served = 0; served < kServedPerLife && !stop;) {
+					RequestRef request = peer->accept();
+					if (request && peer->respond(request, 0))
+						++served;
+					else
+						std::this_thread::yield();
+				}
+			}
+			stop = true;
+		});
+		unsigned lost = 0;
+		{
+			Peer client(t, 1);
+			Waiter waiter(t.segment, t.bells, 0);
+			while (lost == 0 && (!stop || client->inflight() > 0)) {
+				bool refused = stop;
+				while (!refused) {
+					RequestRef request = client->get();
+					refused = !request || !client->submit(request, current);
+				}
+				while (RequestRef reply = client->receive()) ++(reply->status == 0 ? done : cancelled);
+				if (client->inflight() > 0)
+					lost = waitForWork(waiter) ? 0 : client->inflight();
 				else
-					std::this_thread::yield();
+					std::this_thread::yield(); // between two lives
 			}
 		}
 		stop = true;
-	});
-	unsigned done = 0, cancelled = 0, lost = 0;
-	{
-		Peer client(t, 1);
-		Waiter waiter(t.segment, t.bells, 0);
-		while (lost == 0 && (!stop || client->inflight() > 0)) {
-			bool refused = stop;
-			while (!refused) {
-				RequestRef request = client->get();
-				refused = !request || !client->submit(request, kBlocker);
-			}
-			while (RequestRef reply = client->receive()) ++(reply->status == 0 ? done : cancelled);
-			if (client->inflight() > 0)
-				lost = waitForWork(waiter) ? 0 : client->inflight();
-			else
-				std::this_thread::yield(); // it is between two lives
-		}
+		leaver.join();
+		QCOMPARE(lost, 0u);
+		QCOMPARE(requestsInUse(t.segment), 0u);
+		QCOMPARE(done, (i + 1) * (lives - 2) * kServedPerLife);
 	}
-	stop = true;
-	leaver.join();
-	QCOMPARE(lost, 0u);
-	QCOMPARE(requestsInUse(t.segment), 0u);
-	QCOMPARE(done, kLives * kServedPerLife);
 	qInfo("%u done, %u cancelled", done, cancelled);
 }
 

@@ -11,8 +11,10 @@
 
 #include <fcntl.h>
 #include <poll.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 
+#include <csignal>
 #include <cstdlib>
 
 namespace xseg::test {
@@ -41,8 +43,11 @@ inline TestSegment makeSegment(const SegmentConfig &config = smallConfig())
 }
 
 struct Peer {
-	Peer(const TestSegment &on, PortNo number, const BindOptions &options = {}) : Peer(on.segment, on.bells, number, options) {}
-	Peer(const Segment &segment, const BellFds &bells, PortNo number, const BindOptions &options = {}) : buffers(segment, number)
+	Peer(const TestSegment &on, PortNo number, const BindOptions &options = {})
+		: Peer(on.segment, on.bells, number, options)
+	{}
+	Peer(const Segment &segment, const BellFds &bells, PortNo number, const BindOptions &options = {})
+		: buffers(segment, number)
 	{
 		auto bound = Port::bind(segment, bells, buffers, number, options);
 		if (bound) port = std::move(*bound);
@@ -53,10 +58,7 @@ struct Peer {
 	std::unique_ptr<Port> port; ///< empty when the port was bound already
 };
 
-inline UniqueFd duplicate(int fd)
-{
-	return UniqueFd(fcntl(fd, F_DUPFD_CLOEXEC, 0));
-}
+inline UniqueFd duplicate(int fd) { return UniqueFd(fcntl(fd, F_DUPFD_CLOEXEC, 0)); }
 
 /// Runs `action(segment, bells)` in a child process that has attached the segment by itself, as every peer does. The child
 /// ends when the action returns, without unbinding anything that action has leaked or left on its stack by _exit().
@@ -64,6 +66,7 @@ template <typename Action> pid_t inChild(const TestSegment &t, Action action)
 {
 	const pid_t child = fork();
 	if (child != 0) return child;
+	prctl(PR_SET_PDEATHSIG, SIGKILL); // a test that fails leaves nobody behind
 	auto segment = Segment::attach(duplicate(t.segment.fd()));
 	if (!segment) _exit(99);
 	action(*segment, t.bells);
@@ -96,7 +99,8 @@ inline bool waitForWork(Waiter &waiter)
 inline unsigned requestsInUse(const Segment &segment)
 {
 	unsigned used = 0;
-	for (RequestIndex i = 0; i < segment.geometry().requests; ++i) used += (segment.request(i).state >> 36 & 0xf) != XS_FREE;
+	for (RequestIndex i = 0; i < segment.geometry().requests; ++i)
+		used += (segment.request(i).state >> 36 & 0xf) != XS_FREE;
 	return used;
 }
 

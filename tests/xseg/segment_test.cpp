@@ -25,7 +25,8 @@ UniqueFd copyOf(const Segment &segment, uint64_t bytes, int seals)
 {
 	UniqueFd fd(memfd_create("copy", MFD_CLOEXEC | MFD_ALLOW_SEALING));
 	std::vector<char> page(4096);
-	const bool ok = ftruncate(fd.get(), off_t(bytes)) == 0 && pread(segment.fd(), page.data(), page.size(), 0) == 4096 &&
+	const bool ok = ftruncate(fd.get(), off_t(bytes)) == 0 &&
+	                pread(segment.fd(), page.data(), page.size(), 0) == 4096 &&
 	                pwrite(fd.get(), page.data(), std::min<size_t>(page.size(), bytes), 0) > 0;
 	return ok && fcntl(fd.get(), F_ADD_SEALS, seals) == 0 ? std::move(fd) : UniqueFd();
 }
@@ -103,7 +104,8 @@ void SegmentTest::impossibleSizesAreRefused_data()
 	QTest::addColumn<quint32>("requests");
 	QTest::addColumn<quint32>("ringLog2");
 	QTest::addColumn<quint64>("size");
-	const auto row = [](const char *name, uint32_t ports, uint32_t waiters, uint32_t requests, uint32_t ringLog2, uint64_t size) {
+	const auto row = [](const char *name, uint32_t ports, uint32_t waiters, uint32_t requests, uint32_t ringLog2,
+	                    uint64_t size) {
 		QTest::newRow(name) << ports << waiters << requests << ringLog2 << quint64(size);
 	};
 	row("too few ports", 63, 4, 256, 5, 12u << 20);
@@ -192,7 +194,8 @@ void SegmentTest::tablesHaveMemoryDataHasNot()
 	QCOMPARE(errno, ENXIO);
 	QVERIFY(t.segment.backSlab(3, 2));
 	QCOMPARE(lseek(t.segment.fd(), off_t(g.offData), SEEK_DATA), off_t(g.offData + (3u << XS_SLAB_SHIFT)));
-	QCOMPARE(lseek(t.segment.fd(), off_t(g.offData + (3u << XS_SLAB_SHIFT)), SEEK_HOLE), off_t(g.offData + (5u << XS_SLAB_SHIFT)));
+	QCOMPARE(lseek(t.segment.fd(), off_t(g.offData + (3u << XS_SLAB_SHIFT)), SEEK_HOLE),
+	         off_t(g.offData + (5u << XS_SLAB_SHIFT)));
 }
 
 void SegmentTest::damagedHeaderIsRefused_data()
@@ -201,7 +204,8 @@ void SegmentTest::damagedHeaderIsRefused_data()
 	QTest::addColumn<int>("bytes");
 	QTest::addColumn<quint64>("value");
 	const auto row = [](const char *name, size_t offset, int bytes, uint64_t value) {
-		QTest::addRow("%s = %llx", name, static_cast<unsigned long long>(value)) << quint64(offset) << bytes << quint64(value);
+		QTest::addRow("%s = %llx", name, static_cast<unsigned long long>(value))
+			<< quint64(offset) << bytes << quint64(value);
 	};
 #define FIELD(name) #name, offsetof(xs_hdr, name), int(sizeof(xs_hdr::name))
 	row(FIELD(magic), XS_MAGIC + 1);
@@ -234,7 +238,8 @@ void SegmentTest::damagedHeaderIsRefused_data()
 	row(FIELD(ring_lg2), 64);
 	row(FIELD(ring_lg2), 0xffffffff);
 	row(FIELD(reserved0), 1);
-	for (const uint64_t value : {uint64_t(0), uint64_t(12) << 20, uint64_t(1) << 63, ~uint64_t(0) - 4095, uint64_t(4097)}) {
+	for (const uint64_t value :
+	     {uint64_t(0), uint64_t(12) << 20, uint64_t(1) << 63, ~uint64_t(0) - 4095, uint64_t(4097)}) {
 		row(FIELD(off_ports), value);
 		row(FIELD(off_waiters), value);
 		row(FIELD(off_rings), value);
@@ -285,8 +290,10 @@ void SegmentTest::unsealedIsRefused()
 void SegmentTest::truncatedIsRefused()
 {
 	const auto t = makeSegment();
-	for (const uint64_t size : {uint64_t(0), uint64_t(144), uint64_t(4096), t.segment.geometry().sizeBytes / 2, t.segment.geometry().sizeBytes * 2}) {
-		UniqueFd fd = size == 0 ? UniqueFd(memfd_create("empty", MFD_CLOEXEC | MFD_ALLOW_SEALING)) : copyOf(t.segment, size, kSeals);
+	for (const uint64_t size : {uint64_t(0), uint64_t(144), uint64_t(4096), t.segment.geometry().sizeBytes / 2,
+	                            t.segment.geometry().sizeBytes * 2}) {
+		UniqueFd fd = size == 0 ? UniqueFd(memfd_create("empty", MFD_CLOEXEC | MFD_ALLOW_SEALING))
+		                        : copyOf(t.segment, size, kSeals);
 		QVERIFY(fd);
 		if (size == 0) QCOMPARE(fcntl(fd.get(), F_ADD_SEALS, kSeals), 0);
 		const auto refused = Segment::attach(std::move(fd));
@@ -315,7 +322,8 @@ void SegmentTest::buffersAreChecked_data()
 	QTest::addColumn<quint32>("length");
 	QTest::addColumn<bool>("valid");
 	const SlabWord used{.state = XS_SLAB_USED, .backed = true, .classShift = 12, .port = 1}; // slab 1: blocks of 4 KiB
-	const auto row = [&](const char *name, const SlabWord &word, uint32_t block, uint32_t offset, uint32_t length, bool valid) {
+	const auto row = [&](const char *name, const SlabWord &word, uint32_t block, uint32_t offset, uint32_t length,
+	                     bool valid) {
 		QTest::newRow(name) << quint64(pack(word)) << block << offset << length << valid;
 	};
 	const auto with = [&](auto change) {
@@ -367,7 +375,8 @@ void SegmentTest::largeBuffersAreChecked()
 	const auto t = makeSegment();
 	const uint32_t run = 4; // 1 MiB: slabs 4..7
 	for (uint32_t i = 0; i < run; ++i) {
-		t.segment.slab(4 + i).owner = pack(SlabWord{.state = XS_SLAB_USED, .backed = true, .classShift = 20, .index = uint16_t(i)});
+		t.segment.slab(4 + i).owner = pack(
+			SlabWord{.state = XS_SLAB_USED, .backed = true, .classShift = 20, .index = uint16_t(i)});
 	}
 	QVERIFY(t.segment.buffer(4 * 512, 0, 1u << 20));
 	QVERIFY(!t.segment.buffer(4 * 512, 1, 1u << 20));

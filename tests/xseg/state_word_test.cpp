@@ -38,13 +38,15 @@ private slots:
 
 void StateWordTest::layout()
 {
-	const uint64_t word = pack({.tag = 0xabcdef, .state = XS_SENDING, .direction = XS_RING_REPLY, .from = 0x1234, .to = 0x5678});
+	const uint64_t word = pack(
+		{.tag = 0xabcdef, .state = XS_SENDING, .direction = XS_RING_REPLY, .from = 0x1234, .to = 0x5678});
 	QCOMPARE(word, uint64_t(0xabcdef2112345678));
 }
 
 void StateWordTest::roundTrip()
 {
-	for (const uint64_t word : {uint64_t(0), ~uint64_t(0), uint64_t(0x0123456789abcdef)}) QCOMPARE(pack(unpack(word)), word);
+	for (const uint64_t word : {uint64_t(0), ~uint64_t(0), uint64_t(0x0123456789abcdef)})
+		QCOMPARE(pack(unpack(word)), word);
 }
 
 void StateWordTest::aWholeLife()
@@ -108,7 +110,8 @@ void StateWordTest::illegalTransitionsChangeNothing_data()
 	QTest::addColumn<uint8_t>("from");
 	QTest::addColumn<QString>("transition");
 	QTest::addColumn<bool>("legal");
-	const std::pair<const char *, int> legalFrom[] = {{"get", XS_FREE}, {"put", XS_OWNED}, {"send", XS_OWNED}, {"take", XS_SENDING}};
+	const std::pair<const char *, int> legalFrom[] = {
+		{"get", XS_FREE}, {"put", XS_OWNED}, {"send", XS_OWNED}, {"take", XS_SENDING}};
 	for (const auto &[transition, legal] : legalFrom) {
 		for (int from = 0; from < 16; ++from) { // 4..15 are values that only a broken peer writes
 			QTest::addRow("%s from %d", transition, from) << uint8_t(from) << QString(transition) << (from == legal);

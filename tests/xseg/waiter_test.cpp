@@ -128,7 +128,8 @@ void WaiterTest::ringSurvivesAnAnnounce()
 
 void WaiterTest::takeReadyGoesRound()
 {
-	const auto t = makeSegment({.ports = 130, .waiters = 1, .requests = 256, .ringSlotsLog2 = 5, .sizeBytes = 12u << 20});
+	const auto t = makeSegment(
+		{.ports = 130, .waiters = 1, .requests = 256, .ringSlotsLog2 = 5, .sizeBytes = 12u << 20});
 	Waiter waiter(t.segment, t.bells, 0);
 	for (const PortNo port : {PortNo(3), PortNo(70), PortNo(129)}) waiter.mark(port);
 	std::vector<PortNo> order;

@@ -30,7 +30,8 @@ bool change(const Segment &segment, uint32_t slab, const SlabWord &from, SlabWor
 {
 	to.tag = from.tag + 1;
 	uint64_t expected = pack(from);
-	return std::atomic_ref(segment.slab(slab).owner).compare_exchange_strong(expected, pack(to), std::memory_order_acq_rel);
+	return std::atomic_ref(segment.slab(slab).owner)
+	    .compare_exchange_strong(expected, pack(to), std::memory_order_acq_rel);
 }
 
 SlabWord wordOf(const Segment &segment, uint32_t slab)
@@ -59,15 +60,13 @@ void giveUp(const Segment &segment, PortNo owner, uint8_t shift, uint32_t first,
 
 } // namespace
 
-uint32_t BufferPool::Slab::blocks() const
-{
-	return shift >= XS_SLAB_SHIFT ? 1 : 1u << (XS_SLAB_SHIFT - shift);
-}
+uint32_t BufferPool::Slab::blocks() const { return shift >= XS_SLAB_SHIFT ? 1 : 1u << (XS_SLAB_SHIFT - shift); }
 
 BufferPool::BufferPool(const Segment &segment, PortNo owner)
-    : m_segment(segment), m_owner(owner), m_slabs(segment.geometry().slabs)
-{
-}
+	: m_segment(segment),
+	  m_owner(owner),
+	  m_slabs(segment.geometry().slabs)
+{}
 
 BufferPool::~BufferPool()
 {
@@ -160,7 +159,8 @@ BufferPool::Slab *BufferPool::claimAt(uint32_t first, uint8_t shift)
 	const uint32_t run = slabsOf(shift);
 	for (uint32_t i = 0; i < run; ++i) {
 		const SlabWord word = wordOf(m_segment, first + i);
-		const SlabWord used{.state = XS_SLAB_USED, .backed = word.backed, .classShift = shift, .index = uint16_t(i), .port = m_owner};
+		const SlabWord used{
+			.state = XS_SLAB_USED, .backed = word.backed, .classShift = shift, .index = uint16_t(i), .port = m_owner};
 		// A slab that we hold already but whose word says FREE was overwritten: it must not be handed out twice.
 		if (!holds(first + i) && word.state == XS_SLAB_FREE && change(m_segment, first + i, word, used)) continue;
 		giveUp(m_segment, m_owner, shift, first, i, XS_SLAB_FREE);

@@ -46,10 +46,7 @@ bool Port::isAlive(uint32_t entry) const
 	return isBound(port) && (readOnce(m_segment.port(port).gen) & 0xffff) == (entry & 0xffff);
 }
 
-void Port::announceTo(PortNo port) const
-{
-	announce(m_segment, m_bells, readOnce(m_segment.port(port).waiter), port);
-}
+void Port::announceTo(PortNo port) const { announce(m_segment, m_bells, readOnce(m_segment.port(port).waiter), port); }
 
 /// OWNED(me) -> SENDING -> ring. Whatever is not Done or Lost leaves the request OWNED by us.
 Port::Delivery Port::push(RequestIndex index, PortNo to, Direction direction, bool evenUnbound)
@@ -64,7 +61,7 @@ Port::Delivery Port::push(RequestIndex index, PortNo to, Direction direction, bo
 		// It left while we pushed. The one who leaves stops being BOUND, then drains; we push, then look: one of the two
 		// sees the other. If both do, recall() and take() are a CAS on the same word.
 		if (!evenUnbound && state.recall(*sent)) return Delivery::Gone;
-		return Delivery::Done;
+		return Delivery::Done; // whoever binds it next becomes BOUND first and looks at its rings then
 	}
 	announceTo(to);
 	return Delivery::Done;

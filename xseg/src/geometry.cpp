@@ -34,15 +34,9 @@ constexpr std::array<Region, 7> kRegions{{
 
 constexpr uint64_t kMaxDataBytes = uint64_t(XS_NO_BUFFER) * XS_BLOCK_UNIT / kDataAlignment * kDataAlignment;
 
-uint64_t alignUp(uint64_t value, uint64_t alignment)
-{
-	return (value + alignment - 1) / alignment * alignment;
-}
+uint64_t alignUp(uint64_t value, uint64_t alignment) { return (value + alignment - 1) / alignment * alignment; }
 
-tl::unexpected<Failure> refuse(int errnum, const char *what)
-{
-	return tl::unexpected(Failure{errnum, what});
-}
+tl::unexpected<Failure> refuse(int errnum, const char *what) { return tl::unexpected(Failure{errnum, what}); }
 
 /// The limits that hold for planned and for found numbers alike; nullptr when they are kept.
 const char *limitBroken(const G &g)
@@ -61,7 +55,10 @@ const char *limitBroken(const G &g)
 Result<Geometry> planGeometry(const SegmentConfig &config)
 {
 	constexpr uint64_t kLargeSegment = uint64_t(256) << 20;
-	Geometry g{.sizeBytes = config.sizeBytes, .ports = config.ports, .waiters = config.waiters, .requests = config.requests,
+	Geometry g{.sizeBytes = config.sizeBytes,
+	           .ports = config.ports,
+	           .waiters = config.waiters,
+	           .requests = config.requests,
 	           .ringSlotsLog2 = config.ringSlotsLog2};
 	if (g.requests == 0) g.requests = g.sizeBytes >= kLargeSegment ? 65536 : 16384;
 	if (const char *broken = limitBroken(g)) return refuse(EINVAL, broken);
@@ -75,7 +72,8 @@ Result<Geometry> planGeometry(const SegmentConfig &config)
 		g.*region.offset = alignUp(end, region.alignment);
 		end = g.*region.offset + region.bytes(g);
 	}
-	if (g.offData >= g.sizeBytes) return refuse(EINVAL, "the tables leave no room for data, which needs at least 4 MiB");
+	if (g.offData >= g.sizeBytes)
+		return refuse(EINVAL, "the tables leave no room for data, which needs at least 4 MiB");
 	g.dataBytes = g.sizeBytes - g.offData;
 	g.slabs = uint32_t(g.dataBytes >> XS_SLAB_SHIFT);
 	return g;
@@ -84,7 +82,8 @@ Result<Geometry> planGeometry(const SegmentConfig &config)
 Result<Geometry> readGeometry(const xs_hdr &header, uint64_t fileBytes)
 {
 	if (header.magic != XS_MAGIC) return refuse(EPROTO, "this is not a segment");
-	if (header.abi_major != XS_ABI_MAJOR) return refuse(EPROTO, "the segment has another ABI version than this program");
+	if (header.abi_major != XS_ABI_MAJOR)
+		return refuse(EPROTO, "the segment has another ABI version than this program");
 	// compat bits and a newer minor version add things an older program may ignore; the other two kinds it may not.
 	if (header.feat_incompat != 0 || header.feat_rocompat != 0)
 		return refuse(EPROTO, "the segment uses features that this program does not know");
@@ -92,8 +91,13 @@ Result<Geometry> readGeometry(const xs_hdr &header, uint64_t fileBytes)
 		return refuse(EPROTO, "the segment header is damaged");
 	if (header.seg_size != fileBytes) return refuse(EPROTO, "the segment has another size than its header says");
 
-	Geometry g{.sizeBytes = fileBytes, .dataBytes = uint64_t(header.nr_slabs) << XS_SLAB_SHIFT, .ports = header.nr_ports,
-	           .waiters = header.nr_waiters, .requests = header.nr_reqs, .slabs = header.nr_slabs, .ringSlotsLog2 = header.ring_lg2};
+	Geometry g{.sizeBytes = fileBytes,
+	           .dataBytes = uint64_t(header.nr_slabs) << XS_SLAB_SHIFT,
+	           .ports = header.nr_ports,
+	           .waiters = header.nr_waiters,
+	           .requests = header.nr_reqs,
+	           .slabs = header.nr_slabs,
+	           .ringSlotsLog2 = header.ring_lg2};
 	std::memcpy(g.instance, header.instance, sizeof g.instance);
 	if (const char *broken = limitBroken(g)) return refuse(EPROTO, broken);
 	if (g.dataBytes == 0 || g.dataBytes % kDataAlignment != 0 || g.dataBytes > kMaxDataBytes)
@@ -102,8 +106,10 @@ Result<Geometry> readGeometry(const xs_hdr &header, uint64_t fileBytes)
 	uint64_t end = kTableAlignment;
 	for (const Region &region : kRegions) {
 		const uint64_t offset = header.*region.stored;
-		if (offset % region.alignment != 0 || offset < end || offset > fileBytes || region.bytes(g) > fileBytes - offset)
-			return tl::unexpected(Failure{EPROTO, std::string("the segment's table of ") + region.name + " lies where it cannot"});
+		if (offset % region.alignment != 0 || offset < end || offset > fileBytes ||
+		    region.bytes(g) > fileBytes - offset)
+			return tl::unexpected(
+				Failure{EPROTO, std::string("the segment's table of ") + region.name + " lies where it cannot"});
 		g.*region.offset = offset;
 		end = offset + region.bytes(g);
 	}

@@ -10,7 +10,7 @@
 namespace xseg {
 
 inline constexpr uint32_t kMinPorts = 64;
-inline constexpr uint32_t kMinRingSlotsLog2 = 5;  ///< a ring is then a multiple of 256 bytes
+inline constexpr uint32_t kMinRingSlotsLog2 = 5; ///< a ring is then a multiple of 256 bytes
 inline constexpr uint32_t kMaxRingSlotsLog2 = 16;
 inline constexpr uint32_t kMaxRequests = 1u << 24; ///< ring slots hold 24 bits
 inline constexpr uint64_t kTableAlignment = 4096;

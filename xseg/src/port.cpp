@@ -40,8 +40,8 @@ uint64_t processStartTime()
 
 } // namespace
 
-Result<std::unique_ptr<Port>> Port::bind(const Segment &segment, const BellFds &bells, BufferPool &buffers, PortNo number,
-                                         const BindOptions &options)
+Result<std::unique_ptr<Port>> Port::bind(const Segment &segment, const BellFds &bells, BufferPool &buffers,
+                                         PortNo number, const BindOptions &options)
 {
 	const Geometry &geometry = segment.geometry();
 	if (number >= geometry.ports) return tl::unexpected(Failure{EINVAL, "there is no such port"});
@@ -60,13 +60,18 @@ Result<std::unique_ptr<Port>> Port::bind(const Segment &segment, const BellFds &
 }
 
 Port::Port(const Segment &segment, const BellFds &bells, BufferPool &buffers, PortNo number, const BindOptions &options)
-    : m_segment(segment), m_bells(bells), m_buffers(buffers), m_number(number), m_options(options),
-      m_pool(std::make_unique<RequestPool>(segment, number))
+	: m_segment(segment),
+	  m_bells(bells),
+	  m_buffers(buffers),
+	  m_number(number),
+	  m_options(options),
+	  m_pool(std::make_unique<RequestPool>(segment, number))
 {
 	m_unsent.reserve(halfRing());
 	m_options.maxInflight = uint32_t(std::clamp<uint64_t>(options.maxInflight, 1, halfRing()));
 	for (const Direction direction : {Direction::Request, Direction::Reply}) {
-		m_heads[size_t(direction)] = Ring(segment.ring(number, direction), segment.geometry().ringSlotsLog2).sharedHead();
+		m_heads[size_t(direction)] = Ring(segment.ring(number, direction), segment.geometry().ringSlotsLog2)
+		                                 .sharedHead();
 	}
 	xs_port &shared = segment.port(number);
 	m_generation = readOnce(shared.gen) + 1;
@@ -167,7 +172,8 @@ void Port::drop(RequestIndex index)
 std::span<std::byte> RequestRef::data() const
 {
 	const xs_req &request = **this;
-	const auto bytes = m_port->segment().buffer(readOnce(request.data_blk), readOnce(request.data_off), readOnce(request.data_len));
+	const auto bytes = m_port->segment().buffer(readOnce(request.data_blk), readOnce(request.data_off),
+	                                            readOnce(request.data_len));
 	return bytes.value_or(std::span<std::byte>());
 }
 

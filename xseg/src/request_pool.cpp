@@ -13,15 +13,9 @@
 namespace xseg {
 namespace {
 
-constexpr uint64_t ownerWord(uint64_t before, uint32_t low)
-{
-	return ((before >> 32) + 1) << 32 | low;
-}
+constexpr uint64_t ownerWord(uint64_t before, uint32_t low) { return ((before >> 32) + 1) << 32 | low; }
 
-uint32_t runsOf(const Segment &segment)
-{
-	return segment.geometry().requests / XS_RUN_REQUESTS;
-}
+uint32_t runsOf(const Segment &segment) { return segment.geometry().requests / XS_RUN_REQUESTS; }
 
 std::atomic_ref<uint64_t> ownerOf(const Segment &segment, uint32_t run)
 {

@@ -35,7 +35,11 @@ public:
 	static constexpr uint64_t kRequestMask = (uint64_t(1) << kRequestBits) - 1;
 	static constexpr uint64_t kTicketMask = (uint64_t(1) << (64 - kRequestBits)) - 1;
 
-	Ring(xs_ring &shared, uint32_t slotsLog2) : m_shared(shared), m_log2(slotsLog2), m_mask((uint64_t(1) << slotsLog2) - 1) {}
+	Ring(xs_ring &shared, uint32_t slotsLog2)
+		: m_shared(shared),
+		  m_log2(slotsLog2),
+		  m_mask((uint64_t(1) << slotsLog2) - 1)
+	{}
 
 	uint64_t slots() const { return m_mask + 1; }
 
@@ -49,7 +53,8 @@ public:
 			const int64_t lead = leadOf(word, position);
 			if (lead < 0) return false; // the entry of the lap before is still there
 			if (lead == 0 && slot(position).compare_exchange_strong(word, pack(2 * lap(position) + 1, request))) {
-				tail.compare_exchange_strong(position, position + 1); // killed before this line: the next producer helps
+				tail.compare_exchange_strong(position,
+				                             position + 1); // killed before this line: the next producer helps
 				return true;
 			}
 			// Taken, by somebody who may be dead: help the hint past it. Fails when it has moved on already.
@@ -94,7 +99,10 @@ private:
 		return (ticket & kTicketMask) << kRequestBits | (request & kRequestMask);
 	}
 	uint64_t lap(uint64_t position) const { return position >> m_log2; }
-	std::atomic_ref<uint64_t> slot(uint64_t position) const { return std::atomic_ref(m_shared.slot[position & m_mask]); }
+	std::atomic_ref<uint64_t> slot(uint64_t position) const
+	{
+		return std::atomic_ref(m_shared.slot[position & m_mask]);
+	}
 
 	/// Ticket of the slot minus the ticket "empty" of this position, in the 40-bit arithmetic of tickets.
 	int64_t leadOf(uint64_t word, uint64_t position) const

@@ -87,7 +87,8 @@ Result<Segment> Segment::create(const SegmentConfig &config)
 	if (auto mapped = segment.map(std::move(fd), geometry->sizeBytes); !mapped) return tl::unexpected(mapped.error());
 	segment.m_geometry = *geometry;
 	// Header, ports and waiters lie before the rings; requests, runs and slabs after them.
-	const std::pair<uint64_t, uint64_t> tables[] = {{0, geometry->offRings}, {geometry->offRequests, geometry->offData}};
+	const std::pair<uint64_t, uint64_t> tables[] = {{0, geometry->offRings},
+	                                                {geometry->offRequests, geometry->offData}};
 	for (const auto &[from, to] : tables) {
 		if (auto backed = segment.back(from, to - from); !backed) return tl::unexpected(backed.error());
 	}
@@ -95,7 +96,8 @@ Result<Segment> Segment::create(const SegmentConfig &config)
 	auto &header = *reinterpret_cast<xs_hdr *>(segment.m_base);
 	header = headerOf(*geometry);
 	std::atomic_ref(header.magic).store(XS_MAGIC, std::memory_order_release);
-	if (fcntl(segment.fd(), F_ADD_SEALS, kSeals) != 0) return failure(errno, "cannot seal the segment against resizing");
+	if (fcntl(segment.fd(), F_ADD_SEALS, kSeals) != 0)
+		return failure(errno, "cannot seal the segment against resizing");
 	return segment;
 }
 
@@ -109,7 +111,8 @@ Result<Segment> Segment::attach(UniqueFd fd)
 	if (status.st_size < off_t(kTableAlignment)) return failure(EPROTO, "this file is too small for a segment");
 
 	Segment segment;
-	if (auto mapped = segment.map(std::move(fd), uint64_t(status.st_size)); !mapped) return tl::unexpected(mapped.error());
+	if (auto mapped = segment.map(std::move(fd), uint64_t(status.st_size)); !mapped)
+		return tl::unexpected(mapped.error());
 	auto &shared = *reinterpret_cast<xs_hdr *>(segment.m_base);
 	if (std::atomic_ref(shared.magic).load(std::memory_order_acquire) != XS_MAGIC)
 		return failure(EPROTO, "this is not a segment");
@@ -163,10 +166,7 @@ Result<void> Segment::backRings(PortNo n) const
 	return back(firstPage, to - firstPage);
 }
 
-std::span<std::byte> Segment::data() const
-{
-	return {m_base + m_geometry.offData, m_geometry.dataBytes};
-}
+std::span<std::byte> Segment::data() const { return {m_base + m_geometry.offData, m_geometry.dataBytes}; }
 
 std::optional<std::span<std::byte>> Segment::buffer(uint32_t block, uint32_t offset, uint32_t length) const
 {

@@ -32,8 +32,12 @@ constexpr uint64_t pack(const SlabWord &word)
 constexpr SlabWord unpackSlab(uint64_t word)
 {
 	const uint64_t state = word >> 36 & 0xf;
-	return {.tag = uint32_t(word >> 40), .state = uint8_t(state & 7), .backed = (state & XS_SLAB_BACKED) != 0,
-	        .classShift = uint8_t(word >> 28 & 0xff), .index = uint16_t(word >> 16 & 0xfff), .port = uint16_t(word & 0xffff)};
+	return {.tag = uint32_t(word >> 40),
+	        .state = uint8_t(state & 7),
+	        .backed = (state & XS_SLAB_BACKED) != 0,
+	        .classShift = uint8_t(word >> 28 & 0xff),
+	        .index = uint16_t(word >> 16 & 0xfff),
+	        .port = uint16_t(word & 0xffff)};
 }
 
 /// How many slabs one block (or one group of small blocks) of this class takes.

@@ -39,14 +39,17 @@ inline constexpr uint32_t kStateTagMask = 0xffffff;
 
 constexpr uint64_t pack(const StateWord &word)
 {
-	return uint64_t(word.tag & kStateTagMask) << 40 | uint64_t(word.state & 0xf) << 36 | uint64_t(word.direction & 0xf) << 32 |
-	       uint64_t(word.from) << 16 | word.to;
+	return uint64_t(word.tag & kStateTagMask) << 40 | uint64_t(word.state & 0xf) << 36 |
+	       uint64_t(word.direction & 0xf) << 32 | uint64_t(word.from) << 16 | word.to;
 }
 
 constexpr StateWord unpack(uint64_t word)
 {
-	return {.tag = uint32_t(word >> 40), .state = uint8_t(word >> 36 & 0xf), .direction = uint8_t(word >> 32 & 0xf),
-	        .from = PortNo(word >> 16 & 0xffff), .to = PortNo(word & 0xffff)};
+	return {.tag = uint32_t(word >> 40),
+	        .state = uint8_t(word >> 36 & 0xf),
+	        .direction = uint8_t(word >> 32 & 0xf),
+	        .from = PortNo(word >> 16 & 0xffff),
+	        .to = PortNo(word & 0xffff)};
 }
 
 /// What send() wrote; recall() takes back exactly this and nothing later.

@@ -36,10 +36,7 @@ std::atomic_ref<uint32_t> bellOf(const Segment &segment, uint32_t waiter)
 }
 
 /// Number of ready words that ports of this segment use.
-uint32_t readyWords(const Segment &segment)
-{
-	return (segment.geometry().ports + kWordBits - 1) / kWordBits;
-}
+uint32_t readyWords(const Segment &segment) { return (segment.geometry().ports + kWordBits - 1) / kWordBits; }
 
 void signal(const BellFds &bells, uint32_t waiter)
 {
@@ -86,15 +83,15 @@ void ring(const Segment &segment, const BellFds &bells, uint32_t waiter)
 	if (bellOf(segment, waiter).exchange(kRung) == kAsleep) signal(bells, waiter);
 }
 
-Waiter::Waiter(const Segment &segment, const BellFds &bells, uint32_t index) : m_segment(segment), m_bells(bells), m_index(index)
+Waiter::Waiter(const Segment &segment, const BellFds &bells, uint32_t index)
+	: m_segment(segment),
+	  m_bells(bells),
+	  m_index(index)
 {
 	XSEG_ASSERT(known(segment, bells, index), "a waiter needs a number within the segment and an eventfd");
 }
 
-int Waiter::eventFd() const
-{
-	return m_bells[m_index].get();
-}
+int Waiter::eventFd() const { return m_bells[m_index].get(); }
 
 std::optional<PortNo> Waiter::takeReady()
 {
@@ -170,10 +167,7 @@ uint64_t SpinBudget::nextNs()
 	return m_fails == 0 ? kWorkingBudgetNs : std::min(2 * m_blockedEwmaNs + kProbeMarginNs, kLongestProbeNs);
 }
 
-void SpinBudget::hit()
-{
-	m_fails = m_skip = 0;
-}
+void SpinBudget::hit() { m_fails = m_skip = 0; }
 
 void SpinBudget::missed()
 {

@@ -67,7 +67,7 @@ struct xs_waiter {
 	xs_u32 reserved0;
 	xs_u64 sleeps, wakes, spin_hits, spin_misses;  /* owner */
 	xs_u64 pad[11];
-	xs_u64 ready[XS_MAX_PORTS / 64];               /* bit p: port p may have something in a ring. A hint; any producer sets, owner clears */
+	xs_u64 ready[XS_MAX_PORTS / 64];               /* bit p: port p may have something in a ring; producers set, owner clears */
 	xs_u64 pad2[16];
 };
 

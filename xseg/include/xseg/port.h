@@ -60,7 +60,11 @@ public:
 private:
 	friend class Port;
 	RequestRef(Port *port, RequestIndex index) : m_port(port), m_index(index) {}
-	RequestIndex release() { m_port = nullptr; return m_index; }
+	RequestIndex release()
+	{
+		m_port = nullptr;
+		return m_index;
+	}
 	Port *m_port = nullptr;
 	RequestIndex m_index = 0;
 };
@@ -74,11 +78,12 @@ struct BindOptions {
 class Port {
 public:
 	/// Binds port `number`. `buffers` serves the requests of this port and outlives it; it may be shared by ports of
-	/// one thread. Errors: EBUSY (bound), EINVAL (number).
-	static Result<std::unique_ptr<Port>> bind(const Segment &segment, const BellFds &bells, BufferPool &buffers, PortNo number,
-	                                          const BindOptions &options);
-	~Port(); ///< unbinds: what is queued is failed back, own runs are returned once their requests are home. No
-	         ///< RequestRef of this port may be left
+	/// one thread. Errors: EBUSY (bound), EINVAL (number), ENOSPC or ENOMEM (no memory for its rings).
+	static Result<std::unique_ptr<Port>> bind(const Segment &segment, const BellFds &bells, BufferPool &buffers,
+	                                          PortNo number, const BindOptions &options);
+	/// Unbinds: what is queued is failed back; own runs are returned, those with requests still out when they are home.
+	/// No RequestRef of this port may be left.
+	~Port();
 	Port(const Port &) = delete;
 	Port &operator=(const Port &) = delete;
 
@@ -111,7 +116,7 @@ public:
 	bool respond(RequestRef &request, int32_t status);
 
 	uint32_t inflight() const { return m_inflight; } ///< own requests that are out
-	int lastError() const { return m_lastError; } ///< errno of the last false or empty result
+	int lastError() const { return m_lastError; }    ///< errno of the last false or empty result
 
 private:
 	friend class RequestRef;
@@ -145,9 +150,9 @@ private:
 	uint32_t m_generation = 0;
 	uint32_t m_inflight = 0, m_forwarded = 0; ///< each at most half a ring: a reply always finds room in ours
 	int m_lastError = 0;
-	std::array<uint64_t, 2> m_heads{};        ///< our own copy, by Direction
+	std::array<uint64_t, 2> m_heads{}; ///< our own copy, by Direction
 	std::unique_ptr<RequestPool> m_pool;
-	std::vector<RequestIndex> m_unsent;       ///< failed back, but the ring there was full; tried again at each receive
+	std::vector<RequestIndex> m_unsent; ///< failed back, but the ring there was full; tried again at each receive
 };
 
 inline RequestRef &RequestRef::operator=(RequestRef &&other) noexcept

@@ -35,7 +35,7 @@ struct Failure {
 template <typename T> using Result = tl::expected<T, Failure>;
 
 struct SegmentConfig {
-	uint32_t ports = XS_MAX_PORTS;   ///< 64..2048
+	uint32_t ports = XS_MAX_PORTS; ///< 64..2048
 	uint32_t waiters = XS_MAX_WAITERS;
 	uint32_t requests = 0;           ///< a multiple of 64; 0: 65536 from 256 MiB up, else 16384
 	uint32_t ringSlotsLog2 = 9;      ///< slots per ring, 5..16
@@ -74,7 +74,10 @@ public:
 	xs_run &run(uint32_t n) const;
 	xs_slab &slab(uint32_t n) const;
 	xs_ring &ring(PortNo n, Direction d) const;
-	static uint64_t ringBytes(const Geometry &geometry) { return sizeof(xs_ring) + (sizeof(uint64_t) << geometry.ringSlotsLog2); }
+	static uint64_t ringBytes(const Geometry &geometry)
+	{
+		return sizeof(xs_ring) + (sizeof(uint64_t) << geometry.ringSlotsLog2);
+	}
 
 	/// The bytes [offset, offset+length) of the buffer `block`, or nothing when that does not lie within one buffer of
 	/// a slab in use. Safe on any value.

@@ -55,15 +55,15 @@ private:
 class SpinBudget {
 public:
 	explicit SpinBudget(bool allowed) : m_allowed(allowed) {}
-	uint64_t nextNs();                        ///< budget of the coming poll, 0 = sleep at once
-	void hit();                               ///< polling found work
-	void missed();                            ///< it did not
-	void blockedFor(uint64_t ns);             ///< how long the sleep then lasted
+	uint64_t nextNs();            ///< budget of the coming poll, 0 = sleep at once
+	void hit();                   ///< polling found work
+	void missed();                ///< it did not
+	void blockedFor(uint64_t ns); ///< how long the sleep then lasted
 
 private:
 	bool m_allowed;
-	bool m_polling = false;            ///< the last budget was not 0
-	uint32_t m_fails = 1, m_skip = 2;  ///< polls missed in a row; sleeps until the next probe
+	bool m_polling = false;           ///< the last budget was not 0
+	uint32_t m_fails = 1, m_skip = 2; ///< polls missed in a row; sleeps until the next probe
 	uint64_t m_blockedEwmaNs = 0;
 };
 
