@@ -89,11 +89,12 @@ bool Caller::deliver(xseg::RequestRef &reply)
 	if (pending->abandoned) {
 		delete pending;
 		reply.reset();
-	} else {
-		pending->reply = std::move(reply);
-		pending->waiter.resume();
+		m_credit.wakeAll();
+		return true;
 	}
+	pending->reply = std::move(reply);
 	m_credit.wakeAll();
+	pending->waiter.resume(); // last: whoever waited may be at its end, and this caller with it
 	return true;
 }
 

@@ -106,10 +106,11 @@ private slots:
 		const int gate = eventfd(0, EFD_CLOEXEC); // the job blocks until the loop has proved that it runs
 		int result = 0;
 		auto go = [](Reactor &reactor, int fd, int &out) -> Task<void> {
-			out = co_await reactor.offload([fd] {
+			std::function<int()> job = [fd] {
 				uint64_t n = 0;
 				return ::read(fd, &n, sizeof n) == sizeof n ? 42 : -1;
-			});
+			};
+			out = co_await reactor.offload(std::move(job));
 		};
 		spawn(go(*rig.reactor, gate, result));
 		Timer timer(*rig.reactor, [&] { const uint64_t one = 1; QCOMPARE(::write(gate, &one, sizeof one), ssize_t(sizeof one)); });

@@ -144,11 +144,12 @@ private slots:
 		}
 		unsigned sent = 0;
 		for (auto &port : clients)
-			while (auto request = port->port().get()) {
+			for (int i = 0; i < 256; ++i) {
+				xseg::RequestRef request = port->port().get();
+				QVERIFY(request);
 				request->offset = sent++;
 				port->submit(std::move(request), 2);
 			}
-		QCOMPARE(sent, 768u);
 		QVERIFY(!clients.back()->idle());
 		p.b->pauseRequests(false);
 		p.rig.reactor->runUntil([&] { return p.echo.kept.size() == sent; });
