@@ -66,7 +66,7 @@ private:
 
 	void onRequest(runtime::ServedPort &port, xseg::RequestRef request) override;
 	void onReply(runtime::ServedPort &port, xseg::RequestRef request) override;
-	std::optional<ErrorCode> fill(Slot &slot, const xseg::RequestRef &request) const;
+	std::optional<ErrorCode> fill(Slot &slot, uint16_t op, const xseg::RequestRef &request) const;
 	std::optional<ErrorCode> fillObject(Slot &slot, const xseg::RequestRef &request, uint32_t block, uint64_t nameAt) const;
 	void done(Slot &slot);
 
@@ -120,7 +120,7 @@ runtime::Task<Result<void>> Blocker::stop()
 	m_stopping = true;
 	if (m_port) m_port->pauseRequests(true);
 	while (m_inflight > 0) co_await m_quiet.wait();
-	for (uint64_t waitedMs = 0; m_port && !m_port->idle() && waitedMs < kLastRepliesMs; ++waitedMs) co_await m_reactor.sleepMs(1);
+	for (uint64_t ms = 0; m_port && !m_port->idle() && ms < kLastRepliesMs; ++ms) co_await m_reactor.sleepMs(1);
 	m_port.reset();
 	co_await m_store->close();
 	co_return Result<void>{};
@@ -128,10 +128,11 @@ runtime::Task<Result<void>> Blocker::stop()
 
 void Blocker::onRequest(runtime::ServedPort &port, xseg::RequestRef request)
 {
-	if (request->op == static_cast<uint16_t>(Op::Ping)) return port.respond(std::move(request), 0);
+	const uint16_t op = request->op;
+	if (op == static_cast<uint16_t>(Op::Ping)) return port.respond(std::move(request), 0);
 	ARCHIPELAGO_ASSERT(m_free); // paused otherwise
 	Slot &slot = *m_free;
-	if (const auto wrong = fill(slot, request)) {
+	if (const auto wrong = fill(slot, op, request)) {
 		request->serviced = 0;
 		return port.respond(std::move(request), wireStatus(*wrong));
 	}
@@ -146,9 +147,9 @@ void Blocker::onRequest(runtime::ServedPort &port, xseg::RequestRef request)
 void Blocker::onReply(runtime::ServedPort &, xseg::RequestRef) {}
 
 /// Reads the request, once, into the slot. What is wrong with it, or nothing.
-std::optional<ErrorCode> Blocker::fill(Slot &slot, const xseg::RequestRef &request) const
+std::optional<ErrorCode> Blocker::fill(Slot &slot, uint16_t op, const xseg::RequestRef &request) const
 {
-	const Operation *what = operation(request->op);
+	const Operation *what = operation(op);
 	if (!what) return ErrorCode::Unsupported;
 	const uint32_t block = request->data_blk, at = request->data_off, bytes = request->data_len, flags = request->flags;
 	if (flags & ~static_cast<uint32_t>(kFlagFua)) return ErrorCode::Invalid;

@@ -29,7 +29,8 @@ struct Bounce {
 	uint64_t from, bytes;
 	std::unique_ptr<std::byte, Free> memory;
 
-	Bounce(uint64_t offset, uint64_t size) : from(offset & ~(kSector - 1)), bytes(((offset + size + kSector - 1) & ~(kSector - 1)) - from)
+	Bounce(uint64_t offset, uint64_t size)
+	    : from(offset & ~(kSector - 1)), bytes(((offset + size + kSector - 1) & ~(kSector - 1)) - from)
 	{
 		memory.reset(static_cast<std::byte *>(std::aligned_alloc(4096, (bytes + 4095) & ~4095ull)));
 	}
@@ -40,7 +41,8 @@ struct Bounce {
 
 } // namespace
 
-Task<int> writeAll(runtime::Reactor &reactor, int fd, std::span<const std::byte> from, uint64_t offset, bool direct, int rwFlags)
+Task<int> writeAll(runtime::Reactor &reactor, int fd, std::span<const std::byte> from, uint64_t offset, bool direct,
+                   int rwFlags)
 {
 	for (uint64_t done = 0; done < from.size();) {
 		const int32_t n = co_await reactor.write(fd, from.subspan(done), offset + done, rwFlags);

@@ -21,6 +21,9 @@ namespace {
 /// The hash directories, tmp, root, lock, identity, and what a listing or a format opens for a moment.
 constexpr uint32_t kDescriptorsBesides = kHashDirectories + 16;
 
+/// A dead process's ring goes within milliseconds, unless its device is slow: then somebody should know why we wait.
+constexpr uint64_t kOrdinaryMs = 1000;
+
 bool changesObjects(Op op)
 {
 	return op == Op::ObjWrite || op == Op::ObjCreate || op == Op::ObjWriteFull || op == Op::ObjRemove;
@@ -77,18 +80,21 @@ runtime::Task<Result<void>> FileStore::enter(bool createDirs)
 
 runtime::Task<Result<void>> FileStore::takeLock()
 {
-	const uint64_t giveUp = runtime::Reactor::nowNs() + m_options.lockWaitMs * 1'000'000u;
+	const uint64_t began = runtime::Reactor::nowNs();
 	uint64_t pauseMs = 2;
-	for (bool first = true;; first = false) {
+	bool told = false;
+	for (;;) {
 		const Result<StoreLock::State> state = m_dir.tryLock();
 		if (!state) co_return tl::unexpected<Error>(state.error());
 		if (*state == StoreLock::State::Taken) break;
 		const std::string who = m_dir.lock().holder().describe();
-		if (runtime::Reactor::nowNs() >= giveUp)
+		const uint64_t waitedMs = (runtime::Reactor::nowNs() - began) / 1'000'000u;
+		if (waitedMs >= m_options.lockWaitMs)
 			co_return m_dir.refuse(ErrorCode::Locked, fmt::format("{} has ended, but the kernel has not finished its I/O in {} s. Is "
 			                                                      "the device stuck (dmesg)? Start again when it answers.", who,
 			                                                      m_options.lockWaitMs / 1000));
-		if (first) m_log->warn("{}: waiting until the kernel has finished the I/O of {}, which has ended", m_options.dir, who);
+		if (waitedMs >= kOrdinaryMs && !std::exchange(told, true))
+			m_log->warn("{}: waiting until the kernel has finished the I/O of {}, which has ended", m_options.dir, who);
 		co_await m_reactor.sleepMs(pauseMs);
 		pauseMs = std::min<uint64_t>(pauseMs * 2, 250);
 	}

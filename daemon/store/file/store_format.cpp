@@ -49,7 +49,8 @@ Result<void> StoreDir::writeIdentity()
 {
 	const std::string text = m_identity.format();
 	const std::string aside = "tmp/" + std::string(kNewIdentity);
-	const xseg::UniqueFd fd(openat(m_root.get(), aside.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0640));
+	const int flags = O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW;
+	const xseg::UniqueFd fd(openat(m_root.get(), aside.c_str(), flags, 0640));
 	if (!fd) return refuse(errno, "its identity cannot be written");
 	const ssize_t n = pwrite(fd.get(), text.data(), text.size(), 0);
 	if (n != static_cast<ssize_t>(text.size())) return refuse(n < 0 ? errno : ENOSPC, "its identity cannot be written");

@@ -39,7 +39,8 @@ Bench::Bench()
 	xseg::SegmentConfig config;
 	config.ports = 64;
 	config.waiters = 2;
-	config.sizeBytes = 64u << 20;
+	config.requests = 1024;
+	config.sizeBytes = 32u << 20;
 	auto segment = xseg::Segment::create(config);
 	ARCHIPELAGO_ASSERT(segment);
 	m_segment.emplace(std::move(*segment));

@@ -8,7 +8,7 @@
 
 #include <QtTest>
 
-#include <map>
+#include <filesystem>
 #include <random>
 #include <set>
 
@@ -27,7 +27,7 @@ class TestStoreConformance : public QObject {
 
 private:
 	std::optional<Bench> m_bench;
-	std::optional<ScratchDir> m_scratch;
+	ScratchDir m_scratch; ///< a file store of each kind, formatted once, emptied after each test
 	std::unique_ptr<ObjectStore> m_store;
 
 	void backends()
@@ -50,16 +50,14 @@ private slots:
 	void init()
 	{
 		m_bench.emplace();
-		m_scratch.emplace();
 		QFETCH(QString, backend);
 		if (backend == "memory") {
 			m_store = std::make_unique<MemoryStore>();
 		} else {
 			FileStoreOptions options;
-			options.dir = m_scratch->path() + "/objects";
+			options.dir = m_scratch.path() + "/" + backend.toStdString();
 			options.direct = backend == "direct";
-			auto store = std::make_unique<FileStore>(m_bench->reactor(), options);
-			m_store = std::move(store);
+			m_store = std::make_unique<FileStore>(m_bench->reactor(), options);
 		}
 		const auto opened = m_bench->await(m_store->open(true));
 		QVERIFY2(opened, opened ? "" : opened.error().message.c_str());
@@ -70,7 +68,8 @@ private slots:
 		m_bench->await(m_store->close());
 		m_store.reset();
 		m_bench.reset();
-		m_scratch.reset();
+		for (const auto &entry : std::filesystem::recursive_directory_iterator(m_scratch.path()))
+			if (entry.is_regular_file() && entry.path().filename() != "identity") std::filesystem::remove(entry.path());
 	}
 
 	void createWriteRead_data() { backends(); }
