@@ -3,9 +3,10 @@
 //
 // An open volume with its holders, and the handles by which attached clients name it.
 //
-//   handle = generation of its slot:16 | slot:16       never 0; a slot's generation rises with each use
+//   handle = generation of its slot:20 | slot:12       never 0; a slot's generation rises with each use
 //
-// Handles come back from other processes: one that was never given out, or whose client has left, finds nothing. One thread.
+// Handles come back from other processes: one that was never given out, or whose client has left, finds nothing. Generations
+// begin at a random number, so that a handle from an earlier life of the mapper does not fit another volume now. One thread.
 #pragma once
 
 #include "daemon/mapper/volume_map.h"
@@ -56,7 +57,10 @@ struct Attachment {
 
 class Attachments {
 public:
-	/// 0 when all 65 535 handles are in use.
+	static constexpr size_t kMost = 4095; ///< more than a segment has ports
+
+	Attachments();
+	/// 0 when all handles are in use.
 	uint32_t add(const Attachment &attachment);
 	const Attachment *find(uint32_t handle) const;
 	void remove(uint32_t handle);
@@ -66,12 +70,12 @@ public:
 private:
 	struct Slot {
 		Attachment attachment;
-		uint16_t generation = 0;
+		uint32_t generation = 0;
 	};
-	static uint32_t handleOf(size_t slot, uint16_t generation) { return uint32_t(generation) << 16 | static_cast<uint32_t>(slot); }
 
+	uint32_t m_firstGeneration;
 	std::vector<Slot> m_slots;
-	std::vector<uint16_t> m_free;
+	std::vector<uint32_t> m_free;
 };
 
 } // namespace archipelago::mapper

@@ -47,8 +47,9 @@ Result<VolumeId> randomVolumeId()
 Result<void> checkSize(uint64_t bytes)
 {
 	if (bytes != 0 && bytes % 512 == 0 && bytes <= kMaxVolumeBytes) return {};
-	return failure(ErrorCode::Invalid, fmt::format("{} bytes is no size of a volume; legal are multiples of 512 bytes from 512 B to {}",
-	                                               bytes, formatSize(kMaxVolumeBytes)));
+	return failure(ErrorCode::Invalid,
+	               fmt::format("{} bytes is no size of a volume; legal are multiples of 512 bytes from 512 B to {}",
+	                           bytes, formatSize(kMaxVolumeBytes)));
 }
 
 } // namespace
@@ -91,7 +92,8 @@ runtime::Task<Result<VolumeId>> Catalog::create(std::string name, uint64_t sizeB
 runtime::Task<Result<FoundVolume>> Catalog::find(std::string name)
 {
 	// Names outside of our rule may be older than it: what fits into an object's name is looked up.
-	if (name.empty() || name.size() > kMaxNameBytes) co_return failure(ErrorCode::NotFound, "there is no volume of that name");
+	if (name.empty() || name.size() > kMaxNameBytes)
+		co_return failure(ErrorCode::NotFound, "there is no volume of that name");
 	const ObjectName object = ObjectName::name(name);
 	Result<Bytes> bytes = co_await m_blockerm.readWhole(object, kNameBytes, kNameBytes);
 	if (!bytes) {
@@ -124,7 +126,8 @@ runtime::Task<Result<FoundVolume>> Catalog::newest(VolumeId volume)
 		found.header = std::move(*header);
 		co_return std::move(found);
 	}
-	co_return failure(ErrorCode::Missing, fmt::format("the header of volume {} is not in the store", volumeIdText(volume)));
+	co_return failure(ErrorCode::Missing,
+	                  fmt::format("the header of volume {} is not in the store", volumeIdText(volume)));
 }
 
 runtime::Task<Result<void>> Catalog::remove(Header header)
@@ -145,9 +148,11 @@ runtime::Task<Result<void>> Catalog::remove(Header header)
 
 runtime::Task<Result<Catalog::Page>> Catalog::list(uint64_t cursor, size_t maxVolumes)
 {
-	Result<ObjectClient::NamePage> names = co_await m_blockerm.listNames(cursor, static_cast<uint32_t>(maxVolumes) * kLeastListEntry);
+	Result<ObjectClient::NamePage> names = co_await m_blockerm.listNames(cursor, static_cast<uint32_t>(maxVolumes) *
+	                                                                                 kLeastListEntry);
 	if (!names) co_return tl::unexpected(std::move(names.error()));
-	if (names->names.size() > maxVolumes) co_return failure(ErrorCode::Corrupt, "the listing of names is longer than its buffer");
+	if (names->names.size() > maxVolumes)
+		co_return failure(ErrorCode::Corrupt, "the listing of names is longer than its buffer");
 
 	std::vector<std::optional<VolumeInfo>> rows(names->names.size());
 	TaskGroup group(kReadsAtATime);

@@ -35,10 +35,7 @@ const ChunkRef *ChunkCache::stored(uint32_t index) const
 	return found != m_header.chunks.end() && found->index == index ? &*found : nullptr;
 }
 
-bool ChunkCache::ready(uint32_t block) const
-{
-	return find(block) || !stored(chunkOf(block));
-}
+bool ChunkCache::ready(uint32_t block) const { return find(block) || !stored(chunkOf(block)); }
 
 MapEntry ChunkCache::entry(uint32_t block) const
 {
@@ -109,8 +106,9 @@ runtime::Task<Result<ChunkCache::Chunk>> ChunkCache::read(ChunkRef ref)
 	for (size_t n = 0; n < entries->size(); ++n) {
 		const MapEntry &entry = (*entries)[n];
 		if (entry.owner == m_header.volume && entry.epoch >= m_header.epochLimit)
-			co_return failure(ErrorCode::Corrupt, fmt::format("object {}: entry {} has epoch {}, which is not used yet (limit {})",
-			                                                  object.text(), n, entry.epoch, m_header.epochLimit));
+			co_return failure(ErrorCode::Corrupt,
+			                  fmt::format("object {}: entry {} has epoch {}, which is not used yet (limit {})",
+			                              object.text(), n, entry.epoch, m_header.epochLimit));
 	}
 	Chunk chunk;
 	chunk.entries = std::move(*entries);
@@ -140,7 +138,8 @@ runtime::Task<Result<std::vector<ChunkRef>>> ChunkCache::writeChanged(uint64_t e
 	co_return std::move(table); // of two with one index set_union takes the first: the one just written
 }
 
-runtime::Task<void> ChunkCache::write(uint32_t index, uint64_t epoch, std::vector<ChunkRef> &written, std::optional<Error> &error)
+runtime::Task<void> ChunkCache::write(uint32_t index, uint64_t epoch, std::vector<ChunkRef> &written,
+                                      std::optional<Error> &error)
 {
 	const ObjectName object = ObjectName::chunk(m_header.volume, epoch, index);
 	const EncodedChunk chunk = encodeChunk(object, m_chunks.at(index).entries);

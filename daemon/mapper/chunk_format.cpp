@@ -48,8 +48,10 @@ constexpr size_t kOwnersAt = kEntriesAt + kChunkEntries * sizeof(layout::Entry);
 
 Result<void> checkCounts(const ObjectName &object, const layout::Chunk &raw, size_t bytes)
 {
-	if (raw.epoch != object.id().epoch) return refuse(ErrorCode::Corrupt, object, 32, "epoch", raw.epoch, "that of its name");
-	if (raw.index != object.id().index) return refuse(ErrorCode::Corrupt, object, 40, "index", raw.index, "that of its name");
+	if (raw.epoch != object.id().epoch)
+		return refuse(ErrorCode::Corrupt, object, 32, "epoch", raw.epoch, "that of its name");
+	if (raw.index != object.id().index)
+		return refuse(ErrorCode::Corrupt, object, 40, "index", raw.index, "that of its name");
 	if (raw.entries != kChunkEntries)
 		return refuse(ErrorCode::Unsupported, object, 44, "entries", raw.entries, fmt::to_string(kChunkEntries));
 	if (raw.owners > 0xffff) return refuse(ErrorCode::Corrupt, object, 48, "owners", raw.owners, "at most 65535");
@@ -61,10 +63,12 @@ Result<void> checkCounts(const ObjectName &object, const layout::Chunk &raw, siz
 	return {};
 }
 
-Result<MapEntry> takeEntry(const ObjectName &object, size_t at, const layout::Entry &raw, std::span<const VolumeId> owners)
+Result<MapEntry> takeEntry(const ObjectName &object, size_t at, const layout::Entry &raw,
+                           std::span<const VolumeId> owners)
 {
 	if (raw.owner > owners.size())
-		return refuse(ErrorCode::Corrupt, object, at, "owner of an entry", raw.owner, fmt::format("at most {}", owners.size()));
+		return refuse(ErrorCode::Corrupt, object, at, "owner of an entry", raw.owner,
+		              fmt::format("at most {}", owners.size()));
 	if (raw.flags) return refuse(ErrorCode::Unsupported, object, at + 2, "flags of an entry", raw.flags, "0");
 	if (raw.parentOwner || raw.reserved || raw.parentEpoch || raw.bitmap || raw.reserved2)
 		return refuse(ErrorCode::Corrupt, object, at + 4, "parent and bitmap of a whole entry", 1, "0");
@@ -109,7 +113,8 @@ Result<std::vector<MapEntry>> decodeChunk(const ObjectName &object, uint32_t crc
 	const auto prologue = checkPrologue(object, bytes, {.fixedBytes = sizeof(layout::Chunk)});
 	if (!prologue) return tl::unexpected(prologue.error());
 	if (prologue->crc != crc)
-		return refuse(ErrorCode::Corrupt, object, 12, "checksum", prologue->crc, fmt::format("{} by the volume's header", crc));
+		return refuse(ErrorCode::Corrupt, object, 12, "checksum", prologue->crc,
+		              fmt::format("{} by the volume's header", crc));
 	const auto raw = loadAt<layout::Chunk>(bytes, 0);
 	if (auto ok = checkCounts(object, raw, bytes.size()); !ok) return tl::unexpected(ok.error());
 

@@ -29,7 +29,8 @@ static_assert(kSegmentBytes % kStepBytes == 0);
 
 Journal::Journal(ObjectClient &blockerm, const SegmentHead &head) : m_blockerm(blockerm), m_head(head)
 {
-	m_segments.push_back(Segment{head.segment, ObjectName::journal(head.volume, head.journalEpoch, head.segment), SegmentEncoder(head)});
+	m_segments.push_back(
+		Segment{head.segment, ObjectName::journal(head.volume, head.journalEpoch, head.segment), SegmentEncoder(head)});
 	m_appended = m_durable = m_committed = head.firstSequence - 1;
 }
 
@@ -73,8 +74,9 @@ Journal::Segment &Journal::segmentWithRoom()
 	if (m_segments.back().encoder.roomForRecord()) return m_segments.back();
 	m_head.firstSequence = m_segments.back().encoder.nextSequence();
 	++m_head.segment;
-	m_segments.push_back(
-		Segment{m_head.segment, ObjectName::journal(m_head.volume, m_head.journalEpoch, m_head.segment), SegmentEncoder(m_head)});
+	m_segments.push_back(Segment{m_head.segment,
+	                             ObjectName::journal(m_head.volume, m_head.journalEpoch, m_head.segment),
+	                             SegmentEncoder(m_head)});
 	return m_segments.back();
 }
 

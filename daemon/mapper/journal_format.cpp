@@ -47,9 +47,11 @@ uint32_t recordCrc(uint32_t chain, std::span<const std::byte> record)
 class SegmentReader {
 public:
 	SegmentReader(const ObjectName &object, std::span<const std::byte> bytes, uint32_t crc, SegmentContent &content)
-	    : m_object(object), m_bytes(bytes), m_chain(crc), m_content(content)
-	{
-	}
+		: m_object(object),
+		  m_bytes(bytes),
+		  m_chain(crc),
+		  m_content(content)
+	{}
 	/// False: the last valid record was read before.
 	Result<bool> next()
 	{
@@ -79,7 +81,8 @@ private:
 		case kCommit: return takeCommit(head, body);
 		case kPad:
 			if (blockStart(m_at + head.bytes) != m_at + head.bytes)
-				return refuse(ErrorCode::Corrupt, m_object, m_at + 6, "bytes of a PAD", head.bytes, "up to a block boundary");
+				return refuse(ErrorCode::Corrupt, m_object, m_at + 6, "bytes of a PAD", head.bytes,
+				              "up to a block boundary");
 			if (const size_t n = firstNonZero(body); n < body.size())
 				return refuse(ErrorCode::Corrupt, m_object, m_at + kRecordHeadBytes + n, "byte of a PAD", 1, "0");
 			return {};
@@ -90,21 +93,26 @@ private:
 	{
 		const uint32_t bodyAt = m_at + kRecordHeadBytes;
 		if (body.size() < sizeof(layout::EntryBody))
-			return refuse(ErrorCode::Corrupt, m_object, m_at + 6, "bytes of an ENTRY", head.bytes, fmt::to_string(kEntryBytes));
+			return refuse(ErrorCode::Corrupt, m_object, m_at + 6, "bytes of an ENTRY", head.bytes,
+			              fmt::to_string(kEntryBytes));
 		const auto raw = loadAt<layout::EntryBody>(body, 0);
 		if (raw.flags) return refuse(ErrorCode::Unsupported, m_object, bodyAt + 4, "flags of an ENTRY", raw.flags, "0");
 		if (body.size() != sizeof raw)
-			return refuse(ErrorCode::Corrupt, m_object, m_at + 6, "bytes of an ENTRY", head.bytes, fmt::to_string(kEntryBytes));
-		if (raw.owner.isZero()) return refuse(ErrorCode::Corrupt, m_object, bodyAt + 8, "owner of an ENTRY", 0, "a volume id");
+			return refuse(ErrorCode::Corrupt, m_object, m_at + 6, "bytes of an ENTRY", head.bytes,
+			              fmt::to_string(kEntryBytes));
+		if (raw.owner.isZero())
+			return refuse(ErrorCode::Corrupt, m_object, bodyAt + 8, "owner of an ENTRY", 0, "a volume id");
 		if (!raw.parent.isZero() || raw.parentEpoch)
 			return refuse(ErrorCode::Corrupt, m_object, bodyAt + 32, "parent of a whole ENTRY", 1, "0");
-		m_content.entries.push_back(ReplayedEntry{head.sequence, EntryRecord{raw.block, MapEntry{raw.owner, raw.epoch}}});
+		m_content.entries.push_back(
+			ReplayedEntry{head.sequence, EntryRecord{raw.block, MapEntry{raw.owner, raw.epoch}}});
 		return {};
 	}
 	Result<void> takeCommit(const layout::Record &head, std::span<const std::byte> body)
 	{
 		if (body.size() != sizeof(layout::CommitBody))
-			return refuse(ErrorCode::Corrupt, m_object, m_at + 6, "bytes of a COMMIT", head.bytes, fmt::to_string(kCommitBytes));
+			return refuse(ErrorCode::Corrupt, m_object, m_at + 6, "bytes of a COMMIT", head.bytes,
+			              fmt::to_string(kCommitBytes));
 		const auto raw = loadAt<layout::CommitBody>(body, 0);
 		if (raw.upto >= head.sequence || raw.upto < m_content.committed)
 			return refuse(ErrorCode::Corrupt, m_object, m_at + 16, "upto of a COMMIT", raw.upto,
@@ -126,7 +134,8 @@ private:
 Result<void> checkHead(const ObjectName &object, const layout::Segment &raw)
 {
 	if (raw.prologue.totalBytes != kHeadBytes)
-		return refuse(ErrorCode::Corrupt, object, 8, "total bytes", raw.prologue.totalBytes, fmt::to_string(kHeadBytes));
+		return refuse(ErrorCode::Corrupt, object, 8, "total bytes", raw.prologue.totalBytes,
+		              fmt::to_string(kHeadBytes));
 	if (raw.journalEpoch != object.id().epoch)
 		return refuse(ErrorCode::Corrupt, object, 32, "journal epoch", raw.journalEpoch, "that of its name");
 	if (raw.segment != object.id().index)
@@ -154,7 +163,8 @@ Result<BootId> readBootId()
 		if (digits / 2 < id.size()) id[digits / 2] = static_cast<uint8_t>(id[digits / 2] << 4 | value);
 		++digits;
 	}
-	if (digits != 2 * id.size()) return failure(ErrorCode::Failed, std::string("Cannot use ") + kPath + ": it is not a UUID.");
+	if (digits != 2 * id.size())
+		return failure(ErrorCode::Failed, std::string("Cannot use ") + kPath + ": it is not a UUID.");
 	return id;
 }
 

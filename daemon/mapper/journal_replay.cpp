@@ -29,15 +29,18 @@ public:
 	{
 		const SegmentHead &head = content.head;
 		if (head.generation != m_header.generation)
-			return contradiction(object, fmt::format("generation {}, the header's is {}", head.generation, m_header.generation));
+			return contradiction(
+				object, fmt::format("generation {}, the header's is {}", head.generation, m_header.generation));
 		// Segment n was synced before n + 1 was made: a gap between them cannot come from a crash.
 		const bool follows = m_started ? head.firstSequence == m_last + 1 : head.firstSequence <= m_header.applied + 1;
 		if (!follows)
-			return contradiction(object, fmt::format("first sequence {}, the one before it ends at {}", head.firstSequence,
-			                                         m_started ? m_last : m_header.applied));
-		if (m_started && head.bootId != m_bootId) return contradiction(object, "boot id differs from the first segment's");
+			return contradiction(object, fmt::format("first sequence {}, the one before it ends at {}",
+			                                         head.firstSequence, m_started ? m_last : m_header.applied));
+		if (m_started && head.bootId != m_bootId)
+			return contradiction(object, "boot id differs from the first segment's");
 		if (content.committed && content.committed < m_committed)
-			return contradiction(object, fmt::format("a COMMIT up to {} after one up to {}", content.committed, m_committed));
+			return contradiction(object,
+			                     fmt::format("a COMMIT up to {} after one up to {}", content.committed, m_committed));
 		if (auto ok = checkEntries(object, content); !ok) return ok;
 
 		m_started = true;
@@ -63,11 +66,11 @@ private:
 		for (const ReplayedEntry &entry : content.entries) {
 			const EntryRecord &record = entry.record;
 			if (record.block >= m_header.blockCount())
-				return contradiction(object, fmt::format("record {} maps block {}, the volume has {}", entry.sequence, record.block,
-				                                         m_header.blockCount()));
+				return contradiction(object, fmt::format("record {} maps block {}, the volume has {}", entry.sequence,
+				                                         record.block, m_header.blockCount()));
 			if (record.entry.owner == m_header.volume && record.entry.epoch >= m_header.epochLimit)
-				return contradiction(object, fmt::format("record {} has epoch {}, the limit is {}", entry.sequence, record.entry.epoch,
-				                                         m_header.epochLimit));
+				return contradiction(object, fmt::format("record {} has epoch {}, the limit is {}", entry.sequence,
+				                                         record.entry.epoch, m_header.epochLimit));
 		}
 		return {};
 	}
@@ -101,8 +104,8 @@ runtime::Task<Result<Replay>> readJournal(ObjectClient &blockerm, const Header &
 	for (size_t n = 0; n < numbers.size(); ++n) {
 		const ObjectName object = ObjectName::journal(header.volume, header.journalEpoch, numbers[n]);
 		if (numbers[n] != header.firstSegment + n)
-			co_return failure(ErrorCode::Missing, fmt::format("object {} is there, but a journal segment before it is not",
-			                                                  object.text()));
+			co_return failure(ErrorCode::Missing,
+			                  fmt::format("object {} is there, but a journal segment before it is not", object.text()));
 		Result<Bytes> bytes = co_await blockerm.readWhole(object, kSegmentGuess, kSegmentBytes);
 		if (!bytes) {
 			Error error = std::move(bytes.error());

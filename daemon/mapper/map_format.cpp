@@ -17,14 +17,17 @@ namespace {
 constexpr uint64_t kSnapshotFloor = ~0ull;
 
 /// A name inside a structure: length and bytes, the rest zero.
-template <size_t N> Result<std::string> takeName(const ObjectName &object, size_t lengthAt, uint16_t length, const char (&name)[N])
+template <size_t N>
+Result<std::string> takeName(const ObjectName &object, size_t lengthAt, uint16_t length, const char (&name)[N])
 {
 	static_assert(N == kMaxNameBytes);
-	if (length == 0 || length > N) return refuse(ErrorCode::Corrupt, object, lengthAt, "length of the name", length, "1..82");
+	if (length == 0 || length > N)
+		return refuse(ErrorCode::Corrupt, object, lengthAt, "length of the name", length, "1..82");
 	const size_t nameAt = lengthAt + sizeof length;
 	const auto rest = std::as_bytes(std::span(name)).subspan(length);
 	if (const size_t n = firstNonZero(rest); n < rest.size())
-		return refuse(ErrorCode::Corrupt, object, nameAt + length + n, "padding of the name", std::to_integer<unsigned>(rest[n]), "0");
+		return refuse(ErrorCode::Corrupt, object, nameAt + length + n, "padding of the name",
+		              std::to_integer<unsigned>(rest[n]), "0");
 	return std::string(name, length);
 }
 
@@ -35,10 +38,7 @@ template <size_t N> void putName(std::string_view from, uint16_t &length, char (
 	std::memcpy(to, from.data(), from.size());
 }
 
-bool legalSize(uint64_t bytes)
-{
-	return bytes != 0 && bytes % 512 == 0 && bytes <= kMaxVolumeBytes;
-}
+bool legalSize(uint64_t bytes) { return bytes != 0 && bytes % 512 == 0 && bytes <= kMaxVolumeBytes; }
 
 Result<void> checkGeometry(const ObjectName &object, const layout::Header &raw)
 {
@@ -49,7 +49,8 @@ Result<void> checkGeometry(const ObjectName &object, const layout::Header &raw)
 	if (raw.blockShift != kBlockShift)
 		return refuse(ErrorCode::Unsupported, object, 56, "block shift", raw.blockShift, fmt::to_string(kBlockShift));
 	if (raw.chunkShift != kChunkShift)
-		return refuse(ErrorCode::Unsupported, object, 57, "entries per chunk (log2)", raw.chunkShift, fmt::to_string(kChunkShift));
+		return refuse(ErrorCode::Unsupported, object, 57, "entries per chunk (log2)", raw.chunkShift,
+		              fmt::to_string(kChunkShift));
 	if (raw.state < uint16_t(VolumeState::Live) || raw.state > uint16_t(VolumeState::Dead))
 		return refuse(ErrorCode::Corrupt, object, 58, "state", raw.state, "1..4");
 	if (raw.flags & ~kHeaderSnapshot) return refuse(ErrorCode::Unsupported, object, 60, "flags", raw.flags, "0 or 1");
@@ -59,10 +60,13 @@ Result<void> checkGeometry(const ObjectName &object, const layout::Header &raw)
 Result<void> checkEpochs(const ObjectName &object, const layout::Header &raw)
 {
 	if (raw.epochLimit > firstEpoch(raw.generation + 1))
-		return refuse(ErrorCode::Corrupt, object, 64, "epoch limit", raw.epochLimit, "at most the end of its generation");
-	if (raw.base > raw.epochLimit) return refuse(ErrorCode::Corrupt, object, 72, "base", raw.base, "at most the epoch limit");
+		return refuse(ErrorCode::Corrupt, object, 64, "epoch limit", raw.epochLimit,
+		              "at most the end of its generation");
+	if (raw.base > raw.epochLimit)
+		return refuse(ErrorCode::Corrupt, object, 72, "base", raw.base, "at most the epoch limit");
 	if (raw.flags & kHeaderSnapshot) {
-		if (raw.floor != kSnapshotFloor) return refuse(ErrorCode::Corrupt, object, 80, "floor", raw.floor, "2^64-1 of a snapshot");
+		if (raw.floor != kSnapshotFloor)
+			return refuse(ErrorCode::Corrupt, object, 80, "floor", raw.floor, "2^64-1 of a snapshot");
 	} else if (raw.floor < raw.base || raw.floor > raw.epochLimit) {
 		return refuse(ErrorCode::Corrupt, object, 80, "floor", raw.floor, "from base to the epoch limit");
 	}
@@ -74,11 +78,13 @@ Result<void> checkEpochs(const ObjectName &object, const layout::Header &raw)
 	return {};
 }
 
-Result<std::vector<ChunkRef>> takeTable(const ObjectName &object, const layout::Header &raw, std::span<const std::byte> bytes)
+Result<std::vector<ChunkRef>> takeTable(const ObjectName &object, const layout::Header &raw,
+                                        std::span<const std::byte> bytes)
 {
 	const uint64_t room = (bytes.size() - sizeof raw) / sizeof(layout::ChunkRef);
 	if ((bytes.size() - sizeof raw) % sizeof(layout::ChunkRef) || raw.chunkCount != room)
-		return refuse(ErrorCode::Corrupt, object, 244, "chunk count", raw.chunkCount, fmt::format("{} by the length", room));
+		return refuse(ErrorCode::Corrupt, object, 244, "chunk count", raw.chunkCount,
+		              fmt::format("{} by the length", room));
 	const uint64_t limit = (raw.sizeBytes + kChunkSpan - 1) / kChunkSpan;
 
 	std::vector<ChunkRef> table;
@@ -86,7 +92,8 @@ Result<std::vector<ChunkRef>> takeTable(const ObjectName &object, const layout::
 	for (size_t at = sizeof raw; at < bytes.size(); at += sizeof(layout::ChunkRef)) {
 		const auto ref = loadAt<layout::ChunkRef>(bytes, at);
 		if (ref.index >= limit || (!table.empty() && ref.index <= table.back().index))
-			return refuse(ErrorCode::Corrupt, object, at, "chunk index", ref.index, fmt::format("ascending, below {}", limit));
+			return refuse(ErrorCode::Corrupt, object, at, "chunk index", ref.index,
+			              fmt::format("ascending, below {}", limit));
 		if (ref.owner.isZero()) return refuse(ErrorCode::Corrupt, object, at + 8, "owner of a chunk", 0, "a volume id");
 		if (ref.owner == raw.prologue.volume && ref.epoch >= raw.epochLimit)
 			return refuse(ErrorCode::Corrupt, object, at + 24, "epoch of a chunk", ref.epoch, "below the epoch limit");
@@ -124,7 +131,8 @@ Result<NameObject> decodeName(const ObjectName &object, std::span<const std::byt
 		return failure(ErrorCode::Corrupt, "object " + object.text() + ": byte 42: the name in it is another one");
 	const auto reserved = std::as_bytes(std::span(raw.reserved));
 	if (const size_t n = firstNonZero(reserved); n < reserved.size())
-		return refuse(ErrorCode::Corrupt, object, offsetof(layout::Name, reserved) + n, "reserved field", raw.reserved[n], "0");
+		return refuse(ErrorCode::Corrupt, object, offsetof(layout::Name, reserved) + n, "reserved field",
+		              raw.reserved[n], "0");
 	return NameObject{prologue->volume, raw.timeNs, std::move(*name)};
 }
 
@@ -159,7 +167,8 @@ Bytes encodeHeader(const Header &header)
 	Bytes bytes;
 	bytes.reserve(raw.prologue.totalBytes);
 	appendTo(bytes, raw);
-	for (const ChunkRef &ref : header.chunks) appendTo(bytes, layout::ChunkRef{ref.index, ref.crc, ref.owner, ref.epoch});
+	for (const ChunkRef &ref : header.chunks)
+		appendTo(bytes, layout::ChunkRef{ref.index, ref.crc, ref.owner, ref.epoch});
 	seal(object, bytes);
 	return bytes;
 }

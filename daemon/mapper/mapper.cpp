@@ -22,7 +22,7 @@ namespace {
 using runtime::ServedPort;
 using runtime::Task;
 
-constexpr uint64_t kStopPollMs = 1;
+constexpr uint64_t kStopPollMs = 1;  ///< answers that wait for room in a full ring
 constexpr size_t kLeastListRows = 3; ///< room for a listing with one name of the longest
 
 std::string roleAt(const Config &config, uint32_t port)
@@ -37,10 +37,13 @@ xseg::PortNo portNo(uint32_t number) { return static_cast<xseg::PortNo>(number);
 class Mapper : public runtime::Peer, private runtime::PortHandler {
 public:
 	Mapper(const runtime::PeerContext &context, const RoleConfig &role, std::optional<BootId> bootId)
-	    : m_reactor(context.reactor), m_role(role), m_blockerbRole(roleAt(context.config, role.blockerbPort)),
-	      m_blockermRole(roleAt(context.config, role.blockermPort)), m_log(roleLogger(role.name)), m_bootId(bootId)
-	{
-	}
+		: m_reactor(context.reactor),
+		  m_role(role),
+		  m_blockerbRole(roleAt(context.config, role.blockerbPort)),
+		  m_blockermRole(roleAt(context.config, role.blockermPort)),
+		  m_log(roleLogger(role.name)),
+		  m_bootId(bootId)
+	{}
 
 	Task<Result<void>> start() override;
 	Task<Result<void>> stop() override;
@@ -52,7 +55,7 @@ private:
 		Op op;
 		Handler handler;
 	};
-	static const Operation kControlOperations[];
+	static const Operation kControlOperations[8];
 
 	/// A request that is being worked on.
 	class InHand {
@@ -88,9 +91,8 @@ private:
 	Task<void> catCreate(xseg::RequestRef request);
 	Task<void> catInfo(xseg::RequestRef request);
 	Task<void> catList(xseg::RequestRef request);
-	Task<void> catRemove(xseg::RequestRef request);
-	Task<void> catOpen(xseg::RequestRef request);
-	Task<void> catClose(xseg::RequestRef request);
+	/// A name in, nothing out.
+	template <auto kOperation> Task<void> byName(xseg::RequestRef request);
 
 	runtime::Reactor &m_reactor;
 	const RoleConfig m_role;
@@ -109,12 +111,6 @@ private:
 	uint32_t m_controls = 0; ///< operations by name, of those in hand
 	bool m_stopping = false;
 	runtime::WaitList m_less; ///< one of the above has become less
-};
-
-const Mapper::Operation Mapper::kControlOperations[] = {
-	{Op::MapAttach, &Mapper::mapAttach}, {Op::MapDetach, &Mapper::mapDetach}, {Op::CatCreate, &Mapper::catCreate},
-	{Op::CatInfo, &Mapper::catInfo},     {Op::CatList, &Mapper::catList},     {Op::CatRemove, &Mapper::catRemove},
-	{Op::CatOpen, &Mapper::catOpen},     {Op::CatClose, &Mapper::catClose},
 };
 
 // ---- life
@@ -150,9 +146,9 @@ Task<Result<void>> Mapper::stop()
 	m_stopping = true;
 	while (m_controls) co_await m_less.wait();
 	Result<void> closed = co_await m_volumes->closeAll();
-	// At least once: out of the handlers that may stand below us, for the port must not be destroyed under them.
-	do co_await m_reactor.sleepMs(kStopPollMs);
-	while (m_inHand || m_waiting || m_caller->outstanding() || !m_port->idle());
+	// Out of the handlers that may stand below us: the port must not be destroyed under them.
+	co_await m_reactor.sleepMs(0);
+	while (m_inHand || m_waiting || m_caller->outstanding() || !m_port->idle()) co_await m_reactor.sleepMs(kStopPollMs);
 
 	m_volumes.reset();
 	m_blockerb.reset();
@@ -209,7 +205,8 @@ std::optional<ErrorCode> Mapper::refusal(uint32_t handle, uint32_t block, bool w
 void Mapper::look(xseg::RequestRef request, bool write)
 {
 	const MapArgs args = request.args<MapArgs>();
-	if (const auto code = refusal(args.handle, args.block, write)) return m_port->respond(std::move(request), wireStatus(*code));
+	if (const auto code = refusal(args.handle, args.block, write))
+		return m_port->respond(std::move(request), wireStatus(*code));
 	VolumeMap &map = *m_volumes->find(args.handle)->volume->map;
 	MapReply reply;
 	if (map.ready(args.block)) {
@@ -254,9 +251,12 @@ Task<void> Mapper::lookSlowly(xseg::RequestRef request, MapArgs args, bool write
 				--m_waiting;
 				break;
 			case VolumeMap::Placing::NoEpoch: waited = co_await volume.map->reserveEpochs(); break;
-			case VolumeMap::Placing::Full: waited = failure(ErrorCode::Limit, "the map's header has no room for another chunk"); break;
+			case VolumeMap::Placing::Full:
+				waited = failure(ErrorCode::Limit, "the map's header has no room for another chunk");
+				break;
 			case VolumeMap::Placing::Shared:
-				waited = failure(ErrorCode::Unsupported, "the block belongs to a snapshot too; this version cannot copy it on write");
+				waited = failure(ErrorCode::Unsupported,
+				                 "the block belongs to a snapshot too; this version cannot copy it on write");
 				break;
 			}
 		}
@@ -347,7 +347,8 @@ Task<void> Mapper::mapAttach(xseg::RequestRef request)
 	const auto args = request.args<AttachArgs>();
 	Result<AttachReply> reply;
 	Result<std::string> name = nameOf(request);
-	const bool legal = args.holder >= Holder::Nbd && args.holder <= Holder::Tool && args.readOnly <= 1 && args.onlyIfOpened <= 1;
+	const bool legal = args.holder >= Holder::Nbd && args.holder <= Holder::Tool && args.readOnly <= 1 &&
+	                   args.onlyIfOpened <= 1;
 	if (!name)
 		reply = tl::unexpected(std::move(name.error()));
 	else if (!legal)
@@ -400,7 +401,8 @@ Task<void> Mapper::catInfo(xseg::RequestRef request)
 			respond(std::move(request), Result<void>{});
 			co_return;
 		}
-		info = failure(ErrorCode::Invalid, "The request has no room for an answer."); // it had, before somebody changed it
+		info = failure(ErrorCode::Invalid,
+		               "The request has no room for an answer."); // it had, before somebody changed it
 	}
 	respond(std::move(request), Result<void>(tl::unexpected(std::move(info.error()))));
 }
@@ -421,7 +423,8 @@ Task<void> Mapper::catList(xseg::RequestRef request)
 	const std::span<std::byte> data = request.data();
 	const size_t bytes = page->volumes.size() * sizeof(VolumeInfo);
 	if (bytes > data.size()) { // it had the room, before somebody changed it
-		respond(std::move(request), failure(ErrorCode::Invalid, "Cannot list volumes: the request has no room for an answer."));
+		respond(std::move(request),
+		        failure(ErrorCode::Invalid, "Cannot list volumes: the request has no room for an answer."));
 		co_return;
 	}
 	if (bytes) std::memcpy(data.data(), page->volumes.data(), bytes);
@@ -431,38 +434,27 @@ Task<void> Mapper::catList(xseg::RequestRef request)
 	respond(std::move(request), Result<void>{});
 }
 
-Task<void> Mapper::catRemove(xseg::RequestRef request)
+template <auto kOperation> Task<void> Mapper::byName(xseg::RequestRef request)
 {
 	Result<void> done;
 	Result<std::string> name = nameOf(request);
 	if (name)
-		done = co_await m_volumes->remove(std::move(*name));
+		done = co_await ((*m_volumes).*kOperation)(std::move(*name));
 	else
 		done = tl::unexpected(std::move(name.error()));
 	respond(std::move(request), done);
 }
 
-Task<void> Mapper::catOpen(xseg::RequestRef request)
-{
-	Result<void> done;
-	Result<std::string> name = nameOf(request);
-	if (name)
-		done = co_await m_volumes->open(std::move(*name));
-	else
-		done = tl::unexpected(std::move(name.error()));
-	respond(std::move(request), done);
-}
-
-Task<void> Mapper::catClose(xseg::RequestRef request)
-{
-	Result<void> done;
-	Result<std::string> name = nameOf(request);
-	if (name)
-		done = co_await m_volumes->close(std::move(*name));
-	else
-		done = tl::unexpected(std::move(name.error()));
-	respond(std::move(request), done);
-}
+const Mapper::Operation Mapper::kControlOperations[] = {
+	{Op::MapAttach, &Mapper::mapAttach},
+	{Op::MapDetach, &Mapper::mapDetach},
+	{Op::CatCreate, &Mapper::catCreate},
+	{Op::CatInfo, &Mapper::catInfo},
+	{Op::CatList, &Mapper::catList},
+	{Op::CatRemove, &Mapper::byName<&OpenVolumes::remove>},
+	{Op::CatOpen, &Mapper::byName<&OpenVolumes::open>},
+	{Op::CatClose, &Mapper::byName<&OpenVolumes::close>},
+};
 
 } // namespace
 
@@ -471,7 +463,8 @@ std::unique_ptr<runtime::Peer> makeMapper(const runtime::PeerContext &context, c
 	return std::make_unique<Mapper>(context, role, std::nullopt);
 }
 
-std::unique_ptr<runtime::Peer> makeMapper(const runtime::PeerContext &context, const RoleConfig &role, const BootId &bootId)
+std::unique_ptr<runtime::Peer> makeMapper(const runtime::PeerContext &context, const RoleConfig &role,
+                                          const BootId &bootId)
 {
 	return std::make_unique<Mapper>(context, role, bootId);
 }

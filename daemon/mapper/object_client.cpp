@@ -14,7 +14,7 @@ namespace archipelago::mapper {
 
 namespace {
 
-constexpr uint32_t kSector = 512;      ///< reads are asked for in multiples of it
+constexpr uint32_t kSector = 512; ///< reads are asked for in multiples of it
 constexpr uint32_t kListBytes = 16u << 10;
 constexpr size_t kMaxListPages = 1u << 20; ///< more than there can be: a cursor that goes round in circles
 
@@ -32,8 +32,10 @@ std::optional<Error> ObjectClient::errorOf(const xseg::RequestRef &reply, const 
 	const auto code = errorFromWire(reply->status);
 	if (!code) return std::nullopt;
 	if (*code == ErrorCode::Peer)
-		return Error{*code, fmt::format("role {} (port {}) does not run; start it with: archipelago start {}", m_role, m_port, m_role)};
-	return Error{*code, fmt::format("{}: role {} answers {} ({})", what, m_role, errorInfo(*code).symbol, errorInfo(*code).text)};
+		return Error{*code, fmt::format("role {} (port {}) does not run; start it with: archipelago start {}", m_role,
+		                                m_port, m_role)};
+	return Error{*code, fmt::format("{}: role {} answers {} ({})", what, m_role, errorInfo(*code).symbol,
+	                                errorInfo(*code).text)};
 }
 
 runtime::Task<xseg::RequestRef> ObjectClient::prepare(Op op, const ObjectName &object, uint32_t bytes)
@@ -52,8 +54,8 @@ runtime::Task<xseg::RequestRef> ObjectClient::prepare(Op op, const ObjectName &o
 	co_return std::move(request);
 }
 
-runtime::Task<Result<void>> ObjectClient::send(Op op, const ObjectName &object, std::span<const std::byte> bytes, uint64_t offset,
-                                               Durability durability)
+runtime::Task<Result<void>> ObjectClient::send(Op op, const ObjectName &object, std::span<const std::byte> bytes,
+                                               uint64_t offset, Durability durability)
 {
 	xseg::RequestRef request = co_await prepare(op, object, static_cast<uint32_t>(bytes.size()));
 	request->offset = offset;
@@ -78,11 +80,13 @@ runtime::Task<Result<Bytes>> ObjectClient::readWhole(const ObjectName &object, u
 	for (uint32_t room = roundUp(guess, kSector);;) {
 		xseg::RequestRef request = co_await prepare(Op::ObjRead, object, room);
 		xseg::RequestRef reply = co_await m_caller.call(std::move(request), m_port);
-		if (auto error = errorOf(reply, "object " + printable(object.text()))) co_return tl::unexpected(std::move(*error));
+		if (auto error = errorOf(reply, "object " + printable(object.text())))
+			co_return tl::unexpected(std::move(*error));
 		const uint64_t there = reply->serviced;
 		const std::span<const std::byte> data = reply.data();
 		if (there < room) {
-			if (data.size() < there) co_return failure(ErrorCode::Corrupt, "role " + m_role + " sent a read without its data");
+			if (data.size() < there)
+				co_return failure(ErrorCode::Corrupt, "role " + m_role + " sent a read without its data");
 			if (there > maxBytes) break;
 			co_return Bytes(data.begin(), data.begin() + static_cast<ptrdiff_t>(there));
 		}
@@ -90,8 +94,8 @@ runtime::Task<Result<Bytes>> ObjectClient::readWhole(const ObjectName &object, u
 		if (room == maxBytes && there == room) co_return Bytes(data.begin(), data.end());
 		room = std::min(room * 4, roundUp(maxBytes, kSector));
 	}
-	co_return failure(ErrorCode::Corrupt,
-	                  fmt::format("object {}: longer than {} bytes, the most it may have", printable(object.text()), maxBytes));
+	co_return failure(ErrorCode::Corrupt, fmt::format("object {}: longer than {} bytes, the most it may have",
+	                                                  printable(object.text()), maxBytes));
 }
 
 runtime::Task<Result<void>> ObjectClient::writeFull(const ObjectName &object, std::span<const std::byte> bytes)
@@ -104,8 +108,8 @@ runtime::Task<Result<void>> ObjectClient::create(const ObjectName &object, std::
 	return send(Op::ObjCreate, object, bytes, 0, Durability::Later);
 }
 
-runtime::Task<Result<void>> ObjectClient::write(const ObjectName &object, uint64_t offset, std::span<const std::byte> bytes,
-                                                Durability durability)
+runtime::Task<Result<void>> ObjectClient::write(const ObjectName &object, uint64_t offset,
+                                                std::span<const std::byte> bytes, Durability durability)
 {
 	return send(Op::ObjWrite, object, bytes, offset, durability);
 }
@@ -144,7 +148,8 @@ runtime::Task<Result<ObjectClient::ListPage>> ObjectClient::list(const ListArgs 
 		ListEntry entry;
 		std::memcpy(&entry, copy.data() + at, sizeof entry);
 		const size_t record = entry.recordBytes;
-		if (record < sizeof entry + entry.nameLength || record % 8 || record > copy.size() - at || entry.id.kind != args.kind)
+		if (record < sizeof entry + entry.nameLength || record % 8 || record > copy.size() - at ||
+		    entry.id.kind != args.kind)
 			co_return nonsense(m_role);
 		page.ids.push_back(entry.id);
 		page.names.emplace_back(reinterpret_cast<const char *>(copy.data() + at + sizeof entry), entry.nameLength);

@@ -21,9 +21,10 @@ class ObjectClient {
 public:
 	/// `role`: what the configuration calls the blocker at `port`, for messages.
 	ObjectClient(runtime::Caller &caller, xseg::PortNo port, std::string role)
-	    : m_caller(caller), m_port(port), m_role(std::move(role))
-	{
-	}
+		: m_caller(caller),
+		  m_port(port),
+		  m_role(std::move(role))
+	{}
 
 	/// All of an object. `guess`: bytes that most objects of the kind stay below. E-NOTFOUND, E-CORRUPT (longer than
 	/// `maxBytes`). One request reads all of it, so an object that is replaced meanwhile comes whole, old or new.

@@ -60,9 +60,6 @@ std::string ObjectName::text() const
 	return m_id.kind == ObjectKind::Header ? prefix : fmt::format("{}.{:08x}", prefix, m_id.index);
 }
 
-uint32_t ObjectName::seed() const
-{
-	return crc32c(0, text());
-}
+uint32_t ObjectName::seed() const { return crc32c(0, text()); }
 
 } // namespace archipelago::mapper

@@ -13,10 +13,7 @@ namespace archipelago::mapper {
 namespace {
 
 /// A name for a message: it may be no legal one.
-std::string shown(const std::string &name)
-{
-	return printable(name.substr(0, kMaxNameBytes));
-}
+std::string shown(const std::string &name) { return printable(name.substr(0, kMaxNameBytes)); }
 
 /// "Cannot VERB volume NAME: CAUSE. STATE", the cause without its own full stop.
 tl::unexpected<Error> cannot(std::string_view verb, const std::string &name, Error cause, std::string_view state)
@@ -28,8 +25,10 @@ tl::unexpected<Error> cannot(std::string_view verb, const std::string &name, Err
 
 tl::unexpected<Error> busy(std::string_view verb, const OpenVolume &volume)
 {
-	return failure(ErrorCode::Busy, fmt::format("Cannot {} volume {}: it is in use by {}. It stays as it is. Disconnect {}, then {} again.",
-	                                            verb, shown(volume.name), volume.who(), volume.clientCount() == 1 ? "it" : "them", verb));
+	return failure(
+		ErrorCode::Busy,
+		fmt::format("Cannot {} volume {}: it is in use by {}. It stays as it is. Disconnect {}, then {} again.", verb,
+	                shown(volume.name), volume.who(), volume.clientCount() == 1 ? "it" : "them", verb));
 }
 
 constexpr std::string_view kNothingChanged = "Nothing was changed.";
@@ -62,15 +61,19 @@ runtime::Task<Result<void>> OpenVolumes::remove(std::string name)
 	if (OpenVolume *volume = find(name)) {
 		if (volume->clientCount()) co_return busy("remove", *volume);
 		if (volume->openedExplicitly)
-			co_return failure(ErrorCode::Busy, fmt::format("Cannot remove volume {0}: it is open. Close it first: vlmc close {0}",
-			                                               shown(name)));
+			co_return failure(
+				ErrorCode::Busy,
+				fmt::format("Cannot remove volume {0}: it is open. Close it first: vlmc close {0}", shown(name)));
 		Result<void> closed = co_await letGo(*volume);
-		if (!closed) co_return cannot("remove", name, closed.error(), "It is still there. Try again when the cause is gone.");
+		if (!closed)
+			co_return cannot("remove", name, closed.error(), "It is still there. Try again when the cause is gone.");
 	}
 	Result<FoundVolume> found = co_await m_catalog.find(name);
 	if (!found) co_return cannot("remove", name, found.error(), kNothingChanged);
 	Result<void> removed = co_await m_catalog.remove(std::move(found->header));
-	if (!removed) co_return cannot("remove", name, removed.error(), "See with vlmc list whether it is still there, then try again.");
+	if (!removed)
+		co_return cannot("remove", name, removed.error(),
+		                 "See with vlmc list whether it is still there, then try again.");
 	co_return Result<void>{};
 }
 
@@ -107,8 +110,9 @@ runtime::Task<Result<OpenVolume *>> OpenVolumes::take(std::string name)
 		if (!volume->map->stopped()) co_return volume;
 		// With holders it stays as it is; they must see that something happened.
 		if (volume->held())
-			co_return cannot("open", name, *volume->map->stopped(),
-			                 "It has stopped, and its clients get errors. Disconnect them, close it, then open it again.");
+			co_return cannot(
+				"open", name, *volume->map->stopped(),
+				"It has stopped, and its clients get errors. Disconnect them, close it, then open it again.");
 		const Result<void> gone = co_await letGo(*volume); // fails: it has stopped; recovery is what comes now
 		(void)gone;
 	}
@@ -146,14 +150,16 @@ runtime::Task<Result<void>> OpenVolumes::close(std::string name)
 	if (!volume || !volume->openedExplicitly) {
 		Result<FoundVolume> found = co_await m_catalog.find(name);
 		if (!found) co_return cannot("close", name, found.error(), kNothingChanged);
-		co_return failure(ErrorCode::NotOpen, fmt::format("Cannot close volume {}: it is not open. {}", shown(name), kNothingChanged));
+		co_return failure(ErrorCode::NotOpen,
+		                  fmt::format("Cannot close volume {}: it is not open. {}", shown(name), kNothingChanged));
 	}
 	if (volume->clientCount()) co_return busy("close", *volume);
 	Result<void> closed = co_await letGo(*volume);
 	if (closed) co_return closed;
 	if (find(name)) co_return cannot("close", name, closed.error(), "It stays open. Try again when the cause is gone.");
 	co_return cannot("close", name, closed.error(),
-	                 "It is closed, but not cleanly: what was flushed is safe, writes since the last flush may be lost. The next open "
+	                 "It is closed, but not cleanly: what was flushed is safe, writes since the last flush may be "
+	                 "lost. The next open "
 	                 "recovers it.");
 }
 
@@ -165,8 +171,10 @@ runtime::Task<Result<AttachReply>> OpenVolumes::attach(std::string name, AttachA
 		if (!volume || !volume->openedExplicitly) {
 			Result<FoundVolume> found = co_await m_catalog.find(name);
 			if (!found) co_return cannot("attach to", name, found.error(), kNothingChanged);
-			co_return failure(ErrorCode::NotOpen, fmt::format("Cannot attach to volume {0}: it is not open, and only open volumes are "
-			                                                  "served here. Open it: vlmc open {0}", shown(name)));
+			co_return failure(ErrorCode::NotOpen,
+			                  fmt::format("Cannot attach to volume {0}: it is not open, and only open volumes are "
+			                              "served here. Open it: vlmc open {0}",
+			                              shown(name)));
 		}
 	}
 	Result<OpenVolume *> volume = co_await take(name);
@@ -180,8 +188,10 @@ runtime::Task<Result<AttachReply>> OpenVolumes::attach(std::string name, AttachA
 	reply.handle = m_attachments.add(attachment);
 	if (!reply.handle) {
 		if (!(*volume)->held()) co_await letGo(**volume);
-		co_return failure(ErrorCode::Limit, fmt::format("Cannot attach to volume {}: 65535 clients are attached, the most there can be. "
-		                                                "Disconnect some.", shown(name)));
+		co_return failure(ErrorCode::Limit,
+		                  fmt::format("Cannot attach to volume {}: {} clients are attached, the most there can be. "
+		                              "Disconnect some.",
+		                              shown(name), Attachments::kMost));
 	}
 	++(*volume)->clients[static_cast<size_t>(args.holder)];
 	const Header &header = (*volume)->map->header();
@@ -207,8 +217,8 @@ runtime::Task<Result<void>> OpenVolumes::detach(uint32_t handle)
 	const std::string name = volume.name;
 	Result<void> closed = co_await letGo(volume);
 	if (!closed)
-		m_context.log.error("volume {} could not be closed after its last client left: {}. {}", name, closed.error().message,
-		                    find(name) ? "It stays open." : "The next open recovers it.");
+		m_context.log.error("volume {} could not be closed after its last client left: {}. {}", name,
+		                    closed.error().message, find(name) ? "It stays open." : "The next open recovers it.");
 	co_return Result<void>{};
 }
 
@@ -228,8 +238,10 @@ runtime::Task<Result<void>> OpenVolumes::closeAll()
 		volume->clients = {};
 		Result<void> closed = co_await letGo(*volume);
 		if (closed) continue;
-		m_context.log.error("volume {} was not closed cleanly: {}. The next open recovers it.", name, closed.error().message);
-		if (first) first = cannot("close", name, closed.error(), "What was flushed is safe; the next open recovers it.");
+		m_context.log.error("volume {} was not closed cleanly: {}. The next open recovers it.", name,
+		                    closed.error().message);
+		if (first)
+			first = cannot("close", name, closed.error(), "What was flushed is safe; the next open recovers it.");
 		m_volumes.erase(name);
 	}
 	co_return first;

@@ -19,8 +19,8 @@
 namespace archipelago::mapper {
 
 /// "object h.NAME: byte 56: block shift is 21, expected 22".
-tl::unexpected<Error> refuse(ErrorCode code, const ObjectName &object, size_t offset, std::string_view field, uint64_t found,
-                             std::string_view expected);
+tl::unexpected<Error> refuse(ErrorCode code, const ObjectName &object, size_t offset, std::string_view field,
+                             uint64_t found, std::string_view expected);
 
 /// A copy of the structure at `offset`; the bytes must be there.
 template <typename T> T loadAt(std::span<const std::byte> bytes, size_t offset)
@@ -50,9 +50,11 @@ struct PrologueRule {
 	bool exact = true; ///< total bytes are the object's length; false: at most that (a journal segment)
 };
 /// Length, magic, total bytes and checksum: are these the bytes that somebody sealed under this name? E-CORRUPT.
-Result<layout::Prologue> checkSeal(const ObjectName &object, std::span<const std::byte> bytes, const PrologueRule &rule);
+Result<layout::Prologue> checkSeal(const ObjectName &object, std::span<const std::byte> bytes,
+                                   const PrologueRule &rule);
 /// checkSeal(), then version, fixed bytes and the volume id (of a name: that there is one).
-Result<layout::Prologue> checkPrologue(const ObjectName &object, std::span<const std::byte> bytes, const PrologueRule &rule);
+Result<layout::Prologue> checkPrologue(const ObjectName &object, std::span<const std::byte> bytes,
+                                       const PrologueRule &rule);
 
 /// First byte of `bytes` that is not zero; its size when all are.
 size_t firstNonZero(std::span<const std::byte> bytes);

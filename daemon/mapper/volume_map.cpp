@@ -94,8 +94,10 @@ runtime::Task<Result<void>> VolumeMap::reserveEpochs()
 runtime::Task<Result<void>> VolumeMap::record(RecordArgs args)
 {
 	const auto lock = m_locks.find(args.block);
-	if (lock == m_locks.end() || lock->second.token != args.token || lock->second.handle != args.handle || lock->second.recording)
-		co_return failure(ErrorCode::Invalid, fmt::format("no first write of block {} is under way with this token", args.block));
+	if (lock == m_locks.end() || lock->second.token != args.token || lock->second.handle != args.handle ||
+	    lock->second.recording)
+		co_return failure(ErrorCode::Invalid,
+		                  fmt::format("no first write of block {} is under way with this token", args.block));
 	if (!args.stored) {
 		// The object may exist all the same; its name must not be used again.
 		m_epochSpent = true;
@@ -135,9 +137,12 @@ void VolumeMap::abandon(uint32_t handle)
 	}
 }
 
+/// Any failure stops the volume. After a failed sync the kernel may have dropped what it was to write; and a blocker that is
+/// gone takes along the knowledge of what it had not synced: only recovery's sync of the whole store makes up for that.
 runtime::Task<Result<void>> VolumeMap::flush()
 {
-	const uint64_t mine = m_flushesStarted + 1; // one that runs now may have begun before what this caller wants flushed
+	// Not one that runs now: it may have begun before what this caller wants flushed.
+	const uint64_t mine = m_flushesStarted + 1;
 	while (m_flushesDone < mine) {
 		if (m_stopped) co_return tl::unexpected(*m_stopped);
 		if (m_flushing) {

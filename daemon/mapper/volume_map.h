@@ -10,8 +10,8 @@
 // A block's first write:
 //
 //   place() ── Create, block locked ──> object created with its data ──> record() ── ENTRY written ──> entry, unlock
-//                    │                                                      └ not stored: unlock, new epoch
-//                    └─ other writes of the block wait (blockFree); its reads see no entry: zeros
+//                    │                                                     └ not stored: unlock, new epoch
+//                    └ other writes of the block wait (blockFree); its reads see no entry: zeros
 //
 // After an error of the journal or of a sync the volume is stopped: every call fails with E-IO until it is opened again,
 // because what the store holds is no longer known here. Recovery finds out. One thread.

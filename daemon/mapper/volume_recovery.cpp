@@ -35,8 +35,10 @@ constexpr unsigned kRemovalsAtATime = 16;
 Result<void> checkOpenable(const Header &header)
 {
 	if (header.snapshot()) return failure(ErrorCode::Unsupported, "it is a snapshot, which this version cannot open");
-	if (header.suspectFrom) return failure(ErrorCode::Unsupported, "its lock was broken; this version cannot seal suspect blocks");
-	if (header.generation >= kMaxGeneration) return failure(ErrorCode::Limit, "it was opened 2^24 times, the most there can be");
+	if (header.suspectFrom)
+		return failure(ErrorCode::Unsupported, "its lock was broken; this version cannot seal suspect blocks");
+	if (header.generation >= kMaxGeneration)
+		return failure(ErrorCode::Limit, "it was opened 2^24 times, the most there can be");
 	return {};
 }
 
@@ -63,8 +65,10 @@ runtime::Task<Result<void>> VolumeMap::recover(std::vector<uint64_t> generations
 		if (!done) co_return done;
 		done = co_await m_context.blockerb.syncAll();
 		if (!done) co_return done;
-		m_context.log.info("volume {} was not closed: {} records of its journal were replayed", old.name, replay->entries.size());
-		for (const ObjectId &id : replay->segments) garbage.push_back(ObjectName::journal(id.volume, id.epoch, id.index));
+		m_context.log.info("volume {} was not closed: {} records of its journal were replayed", old.name,
+		                   replay->entries.size());
+		for (const ObjectId &id : replay->segments)
+			garbage.push_back(ObjectName::journal(id.volume, id.epoch, id.index));
 	}
 	Result<void> done = co_await takeOver();
 	if (!done) co_return done;
@@ -83,7 +87,8 @@ runtime::Task<Result<void>> VolumeMap::apply(const std::vector<EntryRecord> &rec
 			Result<void> loaded = co_await load(record.block);
 			if (!loaded) co_return loaded;
 		}
-		if (!m_chunks.roomFor(record.block, 0)) co_return failure(ErrorCode::Limit, "its header has no room for another chunk");
+		if (!m_chunks.roomFor(record.block, 0))
+			co_return failure(ErrorCode::Limit, "its header has no room for another chunk");
 		if (!m_chunks.entry(record.block).mapped()) m_allocatedBytes += kBlockBytes;
 		constexpr uint64_t kReplayed = 1; // any number: settle() forgets it before the new journal counts from 1
 		m_chunks.set(record.block, record.entry, kReplayed);

@@ -23,10 +23,7 @@ bool Disk::exists(const Name &name) const
 	return found != m_objects.end() && found->second.exists;
 }
 
-const Content *Disk::read(const Name &name) const
-{
-	return exists(name) ? &m_objects.at(name).now : nullptr;
-}
+const Content *Disk::read(const Name &name) const { return exists(name) ? &m_objects.at(name).now : nullptr; }
 
 void Disk::writeTo(Object &object, uint64_t offset, std::span<const std::byte> data, bool fua)
 {
@@ -103,7 +100,8 @@ std::vector<Disk::Name> Disk::list(const ListArgs &args) const
 {
 	std::vector<Name> names;
 	for (const auto &[name, object] : m_objects)
-		if (object.exists && name.id.kind == args.kind && (args.volume.isZero() || name.id.volume == args.volume)) names.push_back(name);
+		if (object.exists && name.id.kind == args.kind && (args.volume.isZero() || name.id.volume == args.volume))
+			names.push_back(name);
 	return names;
 }
 
@@ -124,7 +122,8 @@ void Disk::powerLoss(std::mt19937 &random)
 				left.resize(std::max(left.size(), at + length));
 				std::copy_n(versions[pick].begin(), length, left.begin() + static_cast<ptrdiff_t>(at));
 			}
-			if (coin()) left.resize(std::max(left.size(), object.now.size())); // the length came through without the bytes
+			if (coin())
+				left.resize(std::max(left.size(), object.now.size())); // the length came through without the bytes
 			object.now = std::move(left);
 		}
 		settle(object);
@@ -146,15 +145,14 @@ uint64_t Disk::bytes() const
 	return sum;
 }
 
-Disk::Name diskName(const ObjectName &object)
-{
-	return Disk::Name{object.id(), object.nameBytes()};
-}
+Disk::Name diskName(const ObjectName &object) { return Disk::Name{object.id(), object.nameBytes()}; }
 
 // ---- CrashStore
 
 CrashStore::CrashStore(runtime::Reactor &reactor, World &world, Disk &disk, xseg::PortNo port)
-    : m_world(world), m_disk(disk), m_buffers(reactor.segment(), port)
+	: m_world(world),
+	  m_disk(disk),
+	  m_buffers(reactor.segment(), port)
 {
 	auto bound = runtime::ServedPort::bind(reactor, m_buffers, port, 64, *this);
 	ARCHIPELAGO_ASSERT(bound.has_value());
@@ -164,12 +162,14 @@ CrashStore::CrashStore(runtime::Reactor &reactor, World &world, Disk &disk, xseg
 void CrashStore::onRequest(runtime::ServedPort &, xseg::RequestRef request)
 {
 	const auto args = request.args<ObjectArgs>();
-	World::Seen seen{static_cast<Op>(request->op), args.id, request->offset, request.data().size(), (request->flags & kFlagFua) != 0};
+	World::Seen seen{static_cast<Op>(request->op), args.id, request->offset, request.data().size(),
+	                 (request->flags & kFlagFua) != 0};
 	Disk::Name name{args.id, {}};
 	if (seen.op == Op::ObjList) {
 		name.id = {};
 	} else if (args.id.kind == ObjectKind::Name) {
-		const auto bytes = m_port->port().segment().buffer(request->data_blk, request->data_off + request->data_len, args.nameLength);
+		const auto bytes = m_port->port().segment().buffer(request->data_blk, request->data_off + request->data_len,
+		                                                   args.nameLength);
 		if (!bytes) return m_port->respond(std::move(request), wireStatus(ErrorCode::Invalid));
 		name.bytes.assign(reinterpret_cast<const char *>(bytes->data()), bytes->size());
 	}
@@ -228,7 +228,8 @@ ErrorCode CrashStore::look(const xseg::RequestRef &request, const World::Seen &s
 		if (!content) return ErrorCode::NotFound;
 		std::ranges::fill(data, std::byte{});
 		const size_t there = content->size() > seen.offset ? std::min(content->size() - seen.offset, data.size()) : 0;
-		std::copy_n(content->begin() + static_cast<ptrdiff_t>(std::min<uint64_t>(seen.offset, content->size())), there, data.begin());
+		std::copy_n(content->begin() + static_cast<ptrdiff_t>(std::min<uint64_t>(seen.offset, content->size())), there,
+		            data.begin());
 		request->serviced = there;
 		return kDone;
 	}

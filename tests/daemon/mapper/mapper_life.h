@@ -88,7 +88,8 @@ public:
 	CrashStore &blockerb() { return *m_blockerb; }
 	CrashStore &blockerm() { return *m_blockerm; }
 	runtime::Peer &mapper() { return *m_mapper; }
-	/// The end as by `archipelago stop`.
+	void removeBlockerm() { m_blockerm.reset(); }
+	/// The end as by `archipelago stop`. Nothing of this life may be used after it.
 	Result<void> stop();
 
 private:

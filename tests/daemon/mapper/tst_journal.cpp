@@ -58,14 +58,15 @@ struct Bench {
 	void append(uint32_t block) { runtime::spawn(appendOne(journal, block, done)); }
 	void appendAndWait(uint32_t block)
 	{
-		append(block);
 		const size_t wanted = done.size() + 1;
+		append(block); // ends at once when the journal has failed
 		clients.until([this, wanted] { return done.size() >= wanted; });
 	}
 	Result<void> commit(uint64_t upto) { return clients.wait(journal.commit(upto)); }
 	size_t count(Op op, bool fua = false) const
 	{
-		return static_cast<size_t>(std::ranges::count_if(world.seen, [&](const auto &s) { return s.op == op && s.fua == fua; }));
+		return static_cast<size_t>(
+			std::ranges::count_if(world.seen, [&](const auto &s) { return s.op == op && s.fua == fua; }));
 	}
 	/// What recovery reads: the blocks of the entries that count.
 	std::vector<uint32_t> replayed(const BootId &boot)
@@ -149,7 +150,7 @@ private slots:
 		bench.appendAndWait(0);
 		QVERIFY(bench.commit(1));
 		bench.appendAndWait(1);
-		QVERIFY(bench.replayed(kBoot) == upTo(2)); // acknowledged means recorded
+		QVERIFY(bench.replayed(kBoot) == upTo(2));      // acknowledged means recorded
 		QVERIFY(bench.replayed(kOtherBoot) == upTo(1)); // on another boot only what is committed
 		bench.world.maps.powerLoss(random);
 		QVERIFY(bench.replayed(kOtherBoot) == upTo(1));
@@ -196,7 +197,8 @@ private slots:
 		Bench bench(m_rig);
 		bench.appendAndWait(0);
 		QVERIFY(bench.commit(1));
-		for (uint32_t n = 1; bench.count(Op::ObjWrite) == 0 || bench.world.seen.back().bytes < (200u << 10); ++n) bench.appendAndWait(n);
+		for (uint32_t n = 1; bench.count(Op::ObjWrite) == 0 || bench.world.seen.back().bytes < (200u << 10); ++n)
+			bench.appendAndWait(n);
 		QVERIFY(bench.commit(bench.journal.appended()));
 		QVERIFY(bench.world.seen.back().op == Op::ObjSync);
 	}
@@ -209,11 +211,11 @@ private slots:
 			std::mt19937 random(seed);
 			Bench bench(m_rig);
 			uint32_t next = 0, committed = 0;
-			const unsigned rounds = 1 + random() % 20;
-			for (unsigned round = 0; round < rounds; ++round) {
-				const unsigned count = 1 + random() % 150;
+			const uint64_t rounds = 1 + random() % 20;
+			for (uint64_t round = 0; round < rounds; ++round) {
+				const uint64_t count = 1 + random() % 150;
 				const bool oneByOne = (random() & 1) != 0;
-				for (unsigned n = 0; n < count; ++n) {
+				for (uint64_t n = 0; n < count; ++n) {
 					if (oneByOne)
 						bench.appendAndWait(next++);
 					else
@@ -297,7 +299,9 @@ private:
 	void replay_refusesHolesBetweenSegments(Bench &bench)
 	{
 		const Header header = headerOf(head());
-		const auto segment = [](uint32_t n) { return diskName(ObjectName::journal(head().volume, head().journalEpoch, n)); };
+		const auto segment = [](uint32_t n) {
+			return diskName(ObjectName::journal(head().volume, head().journalEpoch, n));
+		};
 		Content &first = *bench.world.maps.edit(segment(0));
 		const Content whole = first;
 		first[2 << 20] ^= std::byte{1};

@@ -167,7 +167,8 @@ private slots:
 				size_t n = 0;
 				// Bytes behind the tear may happen to be what was to be written there.
 				for (size_t k = 0; k < std::size(steps); ++k)
-					if (std::equal(whole.begin(), whole.begin() + static_cast<ptrdiff_t>(steps[k].end), torn.begin())) n = k;
+					if (std::equal(whole.begin(), whole.begin() + static_cast<ptrdiff_t>(steps[k].end), torn.begin()))
+						n = k;
 				QCOMPARE((**content).entries.size(), steps[n].entries);
 				QCOMPARE((**content).lastSequence, steps[n].last);
 			}

@@ -45,7 +45,8 @@ Header goldenHeader()
 	header.createdNs = 1'700'000'000'000'000'000;
 	header.allocatedBytes = 3ull << 22;
 	header.name = "db-01";
-	header.chunks.push_back(ChunkRef{1, encodeChunk(goldenChunkName(), goldenEntries()).crc, goldenVolume(), kEpoch + 3});
+	header.chunks.push_back(
+		ChunkRef{1, encodeChunk(goldenChunkName(), goldenEntries()).crc, goldenVolume(), kEpoch + 3});
 	header.chunks.push_back(ChunkRef{2047, 0xdeadbeef, goldenVolume(0xa0), 9});
 	return header;
 }
@@ -177,14 +178,10 @@ private slots:
 		const ObjectName object = ObjectName::name("db-01");
 		const Bytes golden = readGolden("name.hex");
 		const Wrong wrongs[] = {
-			{"magic", 3, 'h', 1, ErrorCode::Corrupt},
-			{"version", 4, 4, 2, ErrorCode::Unsupported},
-			{"fixed bytes", 6, 96, 2, ErrorCode::Corrupt},
-			{"length 0", 40, 0, 2, ErrorCode::Corrupt},
-			{"length 83", 40, 83, 2, ErrorCode::Corrupt},
-			{"another name", 42, 'D', 1, ErrorCode::Corrupt},
-			{"a longer name", 40, 6, 2, ErrorCode::Corrupt},
-			{"padding", 60, 1, 1, ErrorCode::Corrupt},
+			{"magic", 3, 'h', 1, ErrorCode::Corrupt},        {"version", 4, 4, 2, ErrorCode::Unsupported},
+			{"fixed bytes", 6, 96, 2, ErrorCode::Corrupt},   {"length 0", 40, 0, 2, ErrorCode::Corrupt},
+			{"length 83", 40, 83, 2, ErrorCode::Corrupt},    {"another name", 42, 'D', 1, ErrorCode::Corrupt},
+			{"a longer name", 40, 6, 2, ErrorCode::Corrupt}, {"padding", 60, 1, 1, ErrorCode::Corrupt},
 			{"reserved", 127, 1, 1, ErrorCode::Corrupt},
 		};
 		for (const Wrong &wrong : wrongs) verifyRefused(decodeName(object, applied(object, golden, wrong)), wrong);
@@ -257,7 +254,8 @@ private slots:
 		largest.generation = kMaxGeneration;
 		largest.sizeBytes = kMaxVolumeBytes;
 		largest.epochLimit = firstEpoch(kMaxGeneration + 1);
-		for (uint32_t index = 0; index < kMaxChunkRefs; ++index) largest.chunks.push_back(ChunkRef{index, 0, goldenVolume(), 1});
+		for (uint32_t index = 0; index < kMaxChunkRefs; ++index)
+			largest.chunks.push_back(ChunkRef{index, 0, goldenVolume(), 1});
 		const Bytes bytes = encodeHeader(largest);
 		QCOMPARE(bytes.size(), size_t(kMaxHeaderBytes));
 		QVERIFY(decodeHeader(ObjectName::header(blank.volume, kMaxGeneration), bytes).has_value());
@@ -316,8 +314,9 @@ private slots:
 		const ObjectName object = ObjectName::header(goldenVolume(), kGeneration);
 		const Bytes bytes = changed(object, readGolden("header.hex"), 56, uint8_t(21));
 		const auto header = decodeHeader(object, bytes);
-		QCOMPARE(header.error().message, "object h.101112131415161718191a1b1c1d1e1f.0000000000000003: byte 56: block shift is 21, "
-		                                 "expected 22");
+		QCOMPARE(header.error().message,
+		         "object h.101112131415161718191a1b1c1d1e1f.0000000000000003: byte 56: block shift is 21, "
+		         "expected 22");
 	}
 };
 
