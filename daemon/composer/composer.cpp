@@ -88,8 +88,6 @@ Task<Result<void>> Composer::stop()
 	for (auto &entry : m_volumes) entry.second->freeze.refuseHeld();
 	pauseSessions(true); // what comes now stays in the rings and fails back when they go
 	while (anyDetaching()) co_await m_changed.wait();
-	// Out of the handlers that woke us: ports must not be destroyed under them.
-	co_await m_reactor.sleepMs(0);
 
 	Result<void> first;
 	for (auto &entry : m_sessions) {
@@ -97,6 +95,8 @@ Task<Result<void>> Composer::stop()
 		Result<void> detached = co_await detachFromMapper(handle);
 		if (!detached && first) first = std::move(detached);
 	}
+	// Out of the handlers that woke us: ports and caller must not be destroyed under them.
+	co_await m_reactor.sleepMs(0);
 	m_sessions.clear();
 	m_volumes.clear();
 	m_caller.reset();

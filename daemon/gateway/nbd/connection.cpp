@@ -27,7 +27,7 @@ bool isWrite(const Command &command) { return command.type == static_cast<uint16
 Connection::Connection(const ConnectionContext &context, int fd, OpenVolume volume, std::string label)
     : m_context(context), m_fd(fd), m_volume(std::move(volume)), m_label(std::move(label)),
       m_deadline(context.reactor, [this] { expire(); }), m_linger(context.reactor, [this] { linger(); }),
-      m_finished(context.reactor, [this] { m_done.wakeAll(); }), m_replies(context.reactor.segment())
+      m_finished(context.reactor, [this] { m_done.wakeAll(); })
 {
 	m_in.connection = m_out.connection = this;
 	m_in.fn = [](runtime::Completion *self, int32_t) {
@@ -91,10 +91,8 @@ size_t Connection::receiveVectors(std::array<iovec, 2> &vectors, size_t &direct)
 	size_t count = 0;
 	bool stage = true;
 	if (m_piece) {
-		const auto data = m_context.reactor.segment().buffer(m_piece->buffer, m_piece->received, m_piece->length - m_piece->received);
-		ARCHIPELAGO_ASSERT(data); // our own buffer
-		vectors[count++] = iovec{data->data(), data->size()};
-		direct = data->size();
+		direct = m_piece->length - m_piece->received;
+		vectors[count++] = iovec{m_piece->data + m_piece->received, direct};
 		stage = m_payloadPlaced == m_receiving->command.length; // else the next bytes belong to a piece that is not there yet
 	} else if (m_drainLeft) {
 		direct = static_cast<size_t>(std::min<uint64_t>(m_drainLeft, m_context.scratch.size()));
@@ -205,9 +203,7 @@ bool Connection::takePayload()
 		return false;
 	}
 	if (const size_t staged = std::min<size_t>(m_end - m_begin, m_piece->length - m_piece->received)) {
-		const auto data = m_context.reactor.segment().buffer(m_piece->buffer, m_piece->received, static_cast<uint32_t>(staged));
-		ARCHIPELAGO_ASSERT(data);
-		std::memcpy(data->data(), m_stage.data() + m_begin, staged);
+		std::memcpy(m_piece->data + m_piece->received, m_stage.data() + m_begin, staged);
 		m_piece->received += static_cast<uint32_t>(staged);
 		m_begin += staged;
 	}

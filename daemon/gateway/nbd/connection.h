@@ -65,6 +65,7 @@ private:
 	/// A buffer, and how much of it is meant.
 	struct Part {
 		uint32_t buffer = XS_NO_BUFFER, length = 0;
+		std::byte *data = nullptr;
 	};
 	struct Poll : runtime::Completion {
 		Connection *connection = nullptr;

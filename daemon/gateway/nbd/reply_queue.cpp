@@ -69,11 +69,8 @@ size_t ReplyQueue::gather()
 	for (Request *request = m_queue.first(); request && count < kMaxVectors; request = request->after) {
 		add(request->header.data(), kReplyBytes);
 		if (!request->payloadBytes) continue;
-		for (Piece *piece = request->firstPiece; piece && count < kMaxVectors; piece = piece->following) {
-			const auto data = m_segment.buffer(piece->buffer, 0, piece->length);
-			ARCHIPELAGO_ASSERT(data); // our own buffer
-			add(data->data(), data->size());
-		}
+		for (Piece *piece = request->firstPiece; piece && count < kMaxVectors; piece = piece->following)
+			add(piece->data, piece->length);
 	}
 	return count;
 }

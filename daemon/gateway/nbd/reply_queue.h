@@ -8,15 +8,11 @@
 
 #include "daemon/gateway/nbd/request.h"
 
-#include "xseg/segment.h"
-
 namespace archipelago::gateway::nbd {
 
 class ReplyQueue {
 public:
 	enum class Sent { All, SocketFull, Budget, Broken };
-
-	explicit ReplyQueue(const xseg::Segment &segment) : m_segment(segment) {}
 
 	bool empty() const { return !m_queue.first(); }
 	/// Takes the request until send() has handed it to `out`.
@@ -32,7 +28,6 @@ private:
 	void advance(size_t bytes, RequestList &out);
 
 	static constexpr size_t kMaxVectors = 256;
-	const xseg::Segment &m_segment;
 	RequestList m_queue;
 	uint64_t m_headSent = 0; ///< bytes of the first reply that are out
 	uint64_t m_bytesSent = 0;

@@ -24,6 +24,7 @@ struct Request;
 struct Piece : VolumeIo {
 	Request *request = nullptr;
 	Piece *following = nullptr; ///< of the same request, ascending; or of the free list
+	std::byte *data = nullptr;  ///< where the buffer is
 	uint32_t received = 0;      ///< WRITE: bytes of the payload that are here
 };
 

@@ -97,7 +97,12 @@ Connection::Part Connection::allocate(uint32_t wanted, uint32_t &largest)
 	for (;;) {
 		const uint32_t length = std::min(wanted, largest);
 		const uint32_t buffer = m_context.budget.allocate(length);
-		if (buffer != XS_NO_BUFFER) return {buffer, length};
+		if (buffer != XS_NO_BUFFER) {
+			const auto data = m_context.reactor.segment().buffer(buffer, 0, length);
+			if (data) return {buffer, length, data->data()};
+			m_context.budget.free(buffer); // somebody wrote over the table of slabs
+			return {};
+		}
 		if (length <= kSmallestPart) return {};
 		largest = std::bit_floor(length - 1);
 	}
@@ -138,6 +143,7 @@ Piece &Connection::newPiece(Request &request, Op op, uint64_t offset, Part part)
 	piece->offset = offset;
 	piece->buffer = part.buffer;
 	piece->length = part.length;
+	piece->data = part.data;
 	piece->done = [](VolumeIo &io) {
 		auto &self = static_cast<Piece &>(io);
 		self.request->connection->pieceDone(self);

@@ -1,0 +1,87 @@
+// SPDX-FileCopyrightText: The Archipelago project
+// SPDX-License-Identifier: GPL-3.0-or-later
+//
+// The real peers of a node in this process, memory stores below: blockerb on port 100, mapperd on 101, blockerm on 102, vlmcd on
+// 110..119. Start and stop in the order a host uses.
+#pragma once
+
+#include "tests/daemon/composer/actor.h"
+
+#include "daemon/composer/composer.h"
+#include "daemon/mapper/mapper.h"
+#include "daemon/store/blocker.h"
+#include "daemon/store/memory/memory_store.h"
+
+namespace archipelago::testing {
+
+inline constexpr xseg::PortNo kStackBlocks = 100, kStackMapper = 101, kStackMaps = 102, kStackComposer = 110;
+
+class Stack {
+public:
+	Stack(Rig &rig, const Config &config) : m_rig(rig), m_roles(roles())
+	{
+		const runtime::PeerContext context(*rig.reactor, config);
+		m_peers.push_back(store::makeBlocker(context, m_roles[0], std::make_unique<store::MemoryStore>()));
+		m_peers.push_back(store::makeBlocker(context, m_roles[1], std::make_unique<store::MemoryStore>()));
+		m_peers.push_back(mapper::makeMapper(context, m_roles[2]));
+		m_peers.push_back(composer::makeComposer(context, m_roles[3]));
+		for (auto &peer : m_peers) rig.run(start(*peer));
+	}
+	/// Reverse order; the first error, if any.
+	Result<void> stop()
+	{
+		Result<void> first;
+		for (size_t i = m_peers.size(); i-- > 0;) m_rig.run(stopOne(*m_peers[i], first));
+		m_peers.clear();
+		return first;
+	}
+	/// A new volume.
+	int32_t create(Actor &client, const std::string &name, uint64_t sizeBytes)
+	{
+		xseg::RequestRef request = client.make(Op::CatCreate, kControlBytes);
+		std::memcpy(request.data().data(), name.data(), name.size());
+		request->size = name.size();
+		CreateArgs args;
+		args.sizeBytes = sizeBytes;
+		request.setArgs(args);
+		client.submit(std::move(request), kStackMapper);
+		const auto reply = client.reply();
+		return reply ? reply->status : -9999;
+	}
+
+private:
+	static std::array<RoleConfig, 4> roles()
+	{
+		std::array<RoleConfig, 4> out;
+		const auto role = [](RoleConfig &r, const char *name, RoleType type, uint32_t from, uint32_t to) {
+			r.name = name;
+			r.type = type;
+			r.portnoStart = from;
+			r.portnoEnd = to;
+			r.blockerbPort = r.blockerPort = kStackBlocks;
+			r.blockermPort = kStackMaps;
+			r.mapperPort = kStackMapper;
+		};
+		role(out[0], "blockerb", RoleType::FileBlocker, kStackBlocks, kStackBlocks);
+		role(out[1], "blockerm", RoleType::FileBlocker, kStackMaps, kStackMaps);
+		role(out[2], "mapperd", RoleType::Mapperd, kStackMapper, kStackMapper);
+		role(out[3], "vlmcd", RoleType::Vlmcd, kStackComposer, kStackComposer + 9);
+		return out;
+	}
+	static runtime::Task<void> start(runtime::Peer &peer)
+	{
+		const Result<void> started = co_await peer.start();
+		if (!started) qFatal("start: %s", started.error().message.c_str());
+	}
+	static runtime::Task<void> stopOne(runtime::Peer &peer, Result<void> &first)
+	{
+		Result<void> stopped = co_await peer.stop();
+		if (!stopped && first) first = std::move(stopped);
+	}
+
+	Rig &m_rig;
+	std::array<RoleConfig, 4> m_roles;
+	std::vector<std::unique_ptr<runtime::Peer>> m_peers;
+};
+
+} // namespace archipelago::testing

@@ -1,0 +1,179 @@
+// SPDX-FileCopyrightText: The Archipelago project
+// SPDX-License-Identifier: GPL-3.0-or-later
+//
+// The composer with the real mapper and blockers above memory stores: what a client writes is what it reads, whatever the
+// range, in whatever order, and after detaching and attaching again.
+#include "tests/daemon/composer/stack.h"
+
+#include <random>
+
+using namespace archipelago;
+using namespace archipelago::testing;
+
+namespace {
+
+constexpr uint64_t kBytes = 5 * kBlockBytes; ///< of the volume
+
+struct StackRig : Rig {
+	Config config;
+	Stack stack{*this, config};
+	Actor client{*this, 1};
+
+	StackRig() : Rig(128u << 20) {}
+
+	AttachReply attach(const std::string &name, bool readOnly = false)
+	{
+		xseg::RequestRef request = client.make(Op::VolAttach, kControlBytes);
+		std::memcpy(request.data().data(), name.data(), name.size());
+		request->size = name.size();
+		AttachArgs args;
+		args.holder = Holder::Nbd;
+		args.readOnly = readOnly;
+		request.setArgs(args);
+		client.submit(std::move(request), kStackComposer);
+		const auto reply = client.reply();
+		if (reply && reply->status) qWarning("%s", runtime::controlResult(reply, "attach").error().message.c_str());
+		return reply && !reply->status ? reply.args<AttachReply>() : AttachReply{};
+	}
+	int32_t detach(xseg::PortNo port)
+	{
+		client.submit(client.make(Op::VolDetach), port);
+		return client.reply()->status;
+	}
+	xseg::RequestRef io(Op op, uint64_t offset, uint32_t bytes, uint8_t fill = 0)
+	{
+		xseg::RequestRef request = client.make(op, bytes, fill);
+		request->offset = offset;
+		request->size = bytes;
+		return request;
+	}
+	/// The answer to one request.
+	xseg::RequestRef call(xseg::RequestRef request, xseg::PortNo port)
+	{
+		client.submit(std::move(request), port);
+		return client.reply();
+	}
+};
+
+} // namespace
+
+class StackTest : public QObject {
+	Q_OBJECT
+
+private slots:
+	void aBlankVolumeReadsZeros()
+	{
+		StackRig rig;
+		QCOMPARE(rig.stack.create(rig.client, "blank", 1ull << 46), 0); // 64 TiB
+		const AttachReply attached = rig.attach("blank");
+		QCOMPARE(attached.sizeBytes, uint64_t{1} << 46);
+		for (const uint64_t offset : {uint64_t{0}, uint64_t{1} << 40, (uint64_t{1} << 46) - 4096}) {
+			const auto reply = rig.call(rig.io(Op::VolRead, offset, 4096, 0xaa), attached.sessionPort);
+			QCOMPARE(reply->status, 0);
+			QVERIFY(std::ranges::all_of(reply.data(), [](std::byte b) { return b == std::byte{0}; }));
+		}
+		const uint64_t end = (uint64_t{1} << 46) - 4096;
+		QCOMPARE(rig.call(rig.io(Op::VolWrite, end, 4096, 0x5c), attached.sessionPort)->status, 0);
+		const auto reply = rig.call(rig.io(Op::VolRead, end, 4096), attached.sessionPort);
+		QVERIFY(std::ranges::all_of(reply.data(), [](std::byte b) { return b == std::byte{0x5c}; }));
+		QCOMPARE(rig.detach(attached.sessionPort), 0);
+		QVERIFY(rig.stack.stop());
+	}
+
+	/// Random reads, writes, FUA writes and flushes, one after the other, against a copy in memory.
+	void whatIsWrittenIsRead()
+	{
+		StackRig rig;
+		QCOMPARE(rig.stack.create(rig.client, "vol", kBytes), 0);
+		std::vector<std::byte> model(kBytes);
+		std::mt19937 random(20261122);
+		for (int life = 0; life < 3; ++life) {
+			const AttachReply attached = rig.attach("vol");
+			QVERIFY(attached.sessionPort);
+			for (int i = 0; i < 300; ++i) {
+				const uint32_t bytes = 512u << (random() % 12);
+				const uint64_t offset = random() % ((kBytes - bytes) / 512 + 1) * 512;
+				const auto fill = static_cast<uint8_t>(random());
+				const unsigned what = random() % 8;
+				if (what == 0) {
+					QCOMPARE(rig.call(rig.client.make(Op::VolFlush), attached.sessionPort)->status, 0);
+				} else if (what < 5) {
+					xseg::RequestRef write = rig.io(Op::VolWrite, offset, bytes, fill);
+					write->flags = what == 1 ? kFlagFua : 0u;
+					QCOMPARE(rig.call(std::move(write), attached.sessionPort)->status, 0);
+					std::memset(model.data() + offset, fill, bytes);
+				} else {
+					const auto reply = rig.call(rig.io(Op::VolRead, offset, bytes, 0xee), attached.sessionPort);
+					QCOMPARE(reply->status, 0);
+					QVERIFY(std::memcmp(reply.data().data(), model.data() + offset, bytes) == 0);
+				}
+			}
+			QCOMPARE(rig.detach(attached.sessionPort), 0);
+			settle(rig);
+		}
+		QVERIFY(rig.stack.stop());
+	}
+
+	/// Many first writes to the same and to neighbouring blocks at once: each block is created once, nothing is lost.
+	void firstWritesAtOnce()
+	{
+		StackRig rig;
+		QCOMPARE(rig.stack.create(rig.client, "vol", kBytes), 0);
+		const AttachReply attached = rig.attach("vol");
+		constexpr uint64_t kStep = 128 * 1024;
+		constexpr unsigned kWrites = kBytes / kStep;
+		for (unsigned i = 0; i < kWrites; ++i) {
+			xseg::RequestRef write = rig.io(Op::VolWrite, i * kStep, 4096, static_cast<uint8_t>(i + 1));
+			write->flags = i % 7 ? 0u : uint32_t{kFlagFua};
+			rig.client.submit(std::move(write), attached.sessionPort);
+		}
+		for (unsigned i = 0; i < kWrites; ++i) QCOMPARE(rig.client.reply()->status, 0);
+		for (unsigned i = 0; i < kWrites; ++i) {
+			const auto reply = rig.call(rig.io(Op::VolRead, i * kStep, 8192), attached.sessionPort);
+			QCOMPARE(reply.data()[0], static_cast<std::byte>(i + 1));
+			QCOMPARE(reply.data()[4095], static_cast<std::byte>(i + 1));
+			QCOMPARE(reply.data()[4096], std::byte{0});
+		}
+		QVERIFY(rig.stack.stop()); // with the session open: stop detaches it
+	}
+
+	void readOnlyAndUnknownVolumes()
+	{
+		StackRig rig;
+		QCOMPARE(rig.stack.create(rig.client, "vol", kBytes), 0);
+		QCOMPARE(rig.attach("nothere").sessionPort, uint16_t{0});
+		const AttachReply attached = rig.attach("vol", true);
+		QCOMPARE(attached.readOnly, uint8_t{1});
+		QCOMPARE(rig.call(rig.io(Op::VolWrite, 0, 512), attached.sessionPort)->status, wireStatus(ErrorCode::ReadOnly));
+		QVERIFY(rig.stack.stop());
+	}
+
+	void theListHasWhatWasCreated()
+	{
+		StackRig rig;
+		QCOMPARE(rig.stack.create(rig.client, "one", kBytes), 0);
+		QCOMPARE(rig.stack.create(rig.client, "two", kBytes), 0);
+		std::vector<std::string> names;
+		uint64_t cursor = 0;
+		do {
+			xseg::RequestRef list = rig.client.make(Op::VolList, 4096);
+			ListArgs args;
+			args.cursor = cursor;
+			list.setArgs(args);
+			const auto reply = rig.call(std::move(list), kStackComposer);
+			QCOMPARE(reply->status, 0);
+			for (uint64_t at = 0; at < reply->serviced; at += sizeof(VolumeInfo)) {
+				VolumeInfo info;
+				std::memcpy(&info, reply.data().data() + at, sizeof info);
+				names.emplace_back(info.name, info.nameLength);
+			}
+			cursor = reply.args<ListArgs>().cursor;
+		} while (cursor);
+		std::ranges::sort(names);
+		QCOMPARE(names, (std::vector<std::string>{"one", "two"}));
+		QVERIFY(rig.stack.stop());
+	}
+};
+
+QTEST_APPLESS_MAIN(StackTest)
+#include "tst_stack.moc"
