@@ -1,8 +1,9 @@
 // SPDX-FileCopyrightText: The Archipelago project
 // SPDX-License-Identifier: GPL-3.0-or-later
 //
-// A watch never trusts what a signal says: each one only makes it read the job again (one read at a time, one more when
-// something came in meanwhile). So signals that are lost, merged or out of order cannot lead it astray.
+// Every step that a job tells of is passed on, also those that came before the call was answered: they are kept until the
+// job's path is known. Its end is never taken from a signal: that only makes the watch read the job, so an end that was
+// missed, merged or forged cannot lead it astray.
 #include "dbus/client/job_watch.h"
 
 #include <QPointer>
@@ -51,46 +52,61 @@ public:
 	void follow(const QString &job)
 	{
 		m_path = m_last.path = job;
+		const auto early = std::exchange(m_early, {});
+		const QPointer<JobWatch> self(this);
+		for (const auto &[path, changes] : early) {
+			if (path == m_path) changed(changes);
+			if (!self) return;
+		}
 		read();
 	}
 
 private slots:
 	void onSignal(const QDBusMessage &message)
 	{
-		if (!m_path.isEmpty() && message.path() == m_path) read();
+		const QVariantMap changes = qdbus_cast<QVariantMap>(message.arguments().value(1));
+		if (m_path.isEmpty())
+			m_early.emplace_back(message.path(), changes);
+		else if (message.path() == m_path)
+			changed(changes);
 	}
 
 private:
+	/// One PropertiesChanged: a step, or the end.
+	void changed(const QVariantMap &changes)
+	{
+		m_all.insert(changes);
+		const JobInfo now = JobInfo::fromMap(m_path, m_all);
+		if (now.ended()) return read();
+		tell(now);
+	}
+
 	void read()
 	{
-		if (m_reading) {
-			m_readAgain = true;
-			return;
-		}
-		m_reading = true;
-		m_readAgain = false;
+		if (m_ended) return;
 		m_bus.properties(m_path, QLatin1String(kJobInterface), [self = QPointer<JobWatch>(this)](Result<QVariantMap> map) {
-			if (self) self->seen(std::move(map));
+			if (self && !self->m_ended) self->seen(std::move(map));
 		});
 	}
 
+	/// The job as it is: what came by signals before this answer is in it.
 	void seen(Result<QVariantMap> map)
 	{
-		m_reading = false;
 		if (!map) return end(tl::unexpected<Error>(std::move(map.error())));
-		JobInfo now = JobInfo::fromMap(m_path, *map);
-		const bool changed = now.state != m_last.state || now.message != m_last.message || now.progress != m_last.progress;
+		m_all = *map;
+		JobInfo now = JobInfo::fromMap(m_path, m_all);
+		const QPointer<JobWatch> self(this);
+		tell(now);
+		if (!self || !now.ended()) return;
+		if (now.state == QLatin1String("succeeded")) return end(std::move(now));
+		end(tl::unexpected<Error>(now.error.value_or(Error{ErrorCode::Failed, "The job failed."})));
+	}
+
+	void tell(const JobInfo &now)
+	{
+		const bool news = now.state != m_last.state || now.message != m_last.message || now.progress != m_last.progress;
 		m_last = now;
-		if (changed && m_events.progress) {
-			const QPointer<JobWatch> self(this);
-			m_events.progress(m_last);
-			if (!self) return;
-		}
-		if (now.ended()) {
-			if (now.state == QLatin1String("succeeded")) return end(std::move(now));
-			return end(tl::unexpected<Error>(now.error.value_or(Error{ErrorCode::Failed, "The job failed."})));
-		}
-		if (m_readAgain) read();
+		if (news && !m_ended && m_events.progress) m_events.progress(m_last);
 	}
 
 	void end(Result<JobInfo> result)
@@ -104,8 +120,10 @@ private:
 	Bus &m_bus;
 	JobEvents m_events;
 	QString m_path;
-	JobInfo m_last;
-	bool m_reading = false, m_readAgain = false, m_ended = false;
+	std::vector<std::pair<QString, QVariantMap>> m_early; ///< signals of jobs, until we know which one is ours
+	QVariantMap m_all;                                    ///< the job's properties as far as they are known
+	JobInfo m_last;                                       ///< as told to the caller
+	bool m_ended = false;
 };
 
 } // namespace

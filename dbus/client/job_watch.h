@@ -11,7 +11,7 @@ namespace archipelago::dbus {
 
 /// What the maker of a job wants to know.
 struct JobEvents {
-	/// Optional. Whenever the job's state, message or progress changed, and once when it is first seen.
+	/// Optional. Whenever the job's state, message or progress changed: each message once, in order.
 	std::function<void(const JobInfo &)> progress;
 	/// Exactly once. A value: State is "succeeded". An error: the call was refused, the job failed or was cancelled, the
 	/// service went away (E-PEER), or `timeoutMs` went by (E-TIMEOUT: the job goes on, the message names it).

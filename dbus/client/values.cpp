@@ -62,6 +62,9 @@ Error errorFromBus(const QString &name, const QString &message)
 	}
 	if (name == QLatin1String("org.freedesktop.DBus.Error.InteractiveAuthorizationRequired")) return {ErrorCode::Denied, text};
 	const QDBusError::ErrorType type = QDBusError(QDBusMessage::createError(name, message)).type();
+	// The bus says NoReply both for silence and for a service that died over the call; only its words differ.
+	if (type == QDBusError::NoReply && message.contains(QLatin1String("disconnected from message bus")))
+		return {ErrorCode::Peer, "The service ended while it worked on this; whether it was carried out is shown by: archipelago status"};
 	for (const Foreign &foreign : kForeign)
 		if (foreign.type == type) return {foreign.code, text + foreign.hint};
 	return {ErrorCode::Failed, (text.empty() ? "The bus says: " + name.toStdString() : text)};

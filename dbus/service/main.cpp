@@ -89,7 +89,7 @@ Result<void> ownName(QDBusConnection bus)
 	                                    + ". End it, or use a bus of its own: --bus ADDRESS");
 }
 
-/// SIGTERM and SIGINT as readable descriptors. Before any thread starts, which would take them otherwise.
+/// The signals that end a program, as a readable descriptor. Before any thread starts, which would take them otherwise.
 xseg::UniqueFd blockSignals()
 {
 	sigset_t taken;

@@ -176,19 +176,15 @@ void PeerOrderRun::planStops()
 void PeerOrderRun::prepare()
 {
 	m_supervisor.setActivity(m_stops.isEmpty() ? Activity::Starting : Activity::Stopping);
-	m_supervisor.readFresh([this](PeerSupervisor::Fresh fresh) {
-		const QStringList running = m_supervisor.runningHosts();
-		std::erase_if(fresh.orphans, [&](const Orphan &orphan) { return running.contains(orphan.host); });
-		m_supervisor.setOrphans(fresh.orphans);
-		if (!fresh.config) return finish(tl::unexpected<Error>(fresh.config.error()));
-		if (const auto named = HostLayout::of(fresh.config->config).hostsOf(m_order.roles); !named)
+	m_supervisor.readFresh([this](Result<ConfigFile> config) {
+		if (!config) return finish(tl::unexpected<Error>(config.error()));
+		if (const auto named = HostLayout::of(config->config).hostsOf(m_order.roles); !named)
 			return finish(tl::unexpected<Error>(named.error()));
-		std::erase_if(fresh.orphans, [](const Orphan &orphan) { return orphan.pid == 0; }); // a host waits for its own predecessor's writes
-		if (!fresh.orphans.empty()) {
-			return finish(failure(ErrorCode::Busy, "Cannot start: " + describeOrphans(fresh.orphans).toStdString()
+		if (!m_supervisor.orphans().empty()) {
+			return finish(failure(ErrorCode::Busy, "Cannot start: " + describeOrphans(m_supervisor.orphans()).toStdString()
 			                                           + " of an earlier service still runs. To end it: archipelago stop, then start again."));
 		}
-		m_config = std::move(*fresh.config);
+		m_config = std::move(*config);
 		stopNext();
 	});
 }

@@ -1,7 +1,7 @@
 // SPDX-FileCopyrightText: The Archipelago project
 // SPDX-License-Identifier: GPL-3.0-or-later
 //
-// A gateway binds ports while it has clients only: "nobody there" is no news from it.
+// Only silence counts. Whoever answers lives, also with an error; whoever is dead is noticed by pidfd, much sooner.
 #include "dbus/service/peer_probe.h"
 
 #include "dbus/service/peer_supervisor.h"
@@ -49,7 +49,6 @@ void PeerProbe::ping(const QString &role, uint port)
 	if (!m_supervisor.m_link) return;
 	m_out[role].start();
 	client::ping(m_supervisor.m_link->client(), static_cast<xseg::PortNo>(port), 0, [this, role, round = m_round](Result<void>) {
-		// Any answer is a sign of life, an error too: only silence is not.
 		if (round != m_round) return;
 		m_out.erase(role);
 		m_supervisor.setStuck(role, false);

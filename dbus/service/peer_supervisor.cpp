@@ -63,7 +63,7 @@ void PeerSupervisor::load()
 		adopt(std::move(*file));
 	else
 		m_facts.configError = QString::fromStdString(file.error().message);
-	m_facts.orphans = findOrphans(m_paths.runDir);
+	setOrphans(findOrphans(m_paths.runDir));
 }
 
 void PeerSupervisor::submit(const PeerOrder &order, PeerOrderHooks hooks)
@@ -137,6 +137,8 @@ QStringList PeerSupervisor::runningHosts() const
 
 void PeerSupervisor::setOrphans(std::vector<Orphan> orphans)
 {
+	// One that is dead and whose last writes are still on their way is nobody's concern but its successor's, who waits for them.
+	std::erase_if(orphans, [](const Orphan &orphan) { return orphan.pid == 0; });
 	m_facts.orphans = std::move(orphans);
 	emit stateChanged();
 }
@@ -190,14 +192,21 @@ void PeerSupervisor::setStuck(const QString &name, bool stuck)
 
 // ---- configuration and segment
 
-void PeerSupervisor::readFresh(std::function<void(Fresh)> done)
+void PeerSupervisor::readFresh(std::function<void(Result<ConfigFile>)> done)
 {
+	struct Found {
+		Result<ConfigFile> config;
+		std::vector<Orphan> orphans;
+	};
+	// Ours then: one of them may die before the answer is here, and still is no orphan.
+	const QStringList ours = runningHosts();
 	runAside(
-	    this, [paths = m_paths] { return Fresh{readConfigFile(paths.configFile, paths.configDefaults()), findOrphans(paths.runDir)}; },
-	    [this, done = std::move(done)](Fresh fresh) {
-		    m_facts.configError = fresh.config ? QString() : QString::fromStdString(fresh.config.error().message);
-		    setOrphans(fresh.orphans);
-		    done(std::move(fresh));
+	    this, [paths = m_paths] { return Found{readConfigFile(paths.configFile, paths.configDefaults()), findOrphans(paths.runDir)}; },
+	    [this, ours, done = std::move(done)](Found found) {
+		    m_facts.configError = found.config ? QString() : QString::fromStdString(found.config.error().message);
+		    std::erase_if(found.orphans, [&ours](const Orphan &orphan) { return ours.contains(orphan.host); });
+		    setOrphans(std::move(found.orphans));
+		    done(std::move(found.config));
 	    });
 }
 

@@ -60,20 +60,17 @@ public:
 	void requestSent();
 
 	// ---- steps, for PeerOrderRun
-	struct Fresh {
-		Result<ConfigFile> config;
-		std::vector<Orphan> orphans;
-	};
 	QStringList runningHosts() const; ///< in start order
 	/// Something died in the segment and left it as it was: no new host may join it.
 	bool segmentTainted() const { return m_tainted; }
-	const std::vector<Orphan> &orphans() const { return m_facts.orphans; }
+	const std::vector<Orphan> &orphans() const { return m_facts.orphans; } ///< that live
 	void setOrphans(std::vector<Orphan> orphans);
 	void setActivity(Activity activity);
 	void setStartError(const QString &error);
 	/// Failed and crashed roles count as stopped from now on.
 	void forgetFailures();
-	void readFresh(std::function<void(Fresh)> done);
+	/// What a fresh start needs to know: the configuration as it is now, and orphans().
+	void readFresh(std::function<void(Result<ConfigFile>)> done);
 	/// A new configuration, while nothing runs.
 	void adopt(ConfigFile file);
 	void makeSegment(std::function<void(Result<void>)> done);

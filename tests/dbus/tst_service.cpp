@@ -3,7 +3,9 @@
 //
 // archipelagod as a process, from outside: through the client library on a private bus, with a host program that can be told
 // to misbehave (fake_host.cpp). What an operator may do wrong gets its error and changes nothing; what dies is noticed.
+#include "tests/dbus/other_user.h"
 #include "tests/dbus/service_rig.h"
+#include "tests/dbus/verify.h"
 
 #include <QXmlStreamReader>
 
@@ -17,14 +19,6 @@ using archipelago::testing::readFile;
 using archipelago::testing::writeFile;
 
 namespace {
-
-#define VERIFY_OK(result) QVERIFY2((result).has_value(), (result) ? "" : (result).error().message.c_str())
-#define VERIFY_ERROR(result, wanted)                                                                                        \
-	do {                                                                                                                    \
-		QVERIFY(!(result).has_value());                                                                                     \
-		QVERIFY2((result).error().code == (wanted), (result).error().message.c_str());                                      \
-	} while (false)
-#define VERIFY_SAYS(result, words) QVERIFY2((result).error().message.find(words) != std::string::npos, (result).error().message.c_str())
 
 /// Elements and attributes of an interface, without comments and blanks.
 QStringList shapeOf(const QString &xml, const QString &interface)
@@ -142,28 +136,21 @@ private slots:
 	void anotherUserMayLookButNotTouch()
 	{
 		if (geteuid() != 0) QSKIP("needs root, to become somebody else");
-		const auto asNobody = [this](const QStringList &call) {
-			QProcess sender;
-			sender.setProcessChannelMode(QProcess::MergedChannels);
-			sender.start(QStringLiteral("setpriv"), QStringList{QStringLiteral("--reuid=65534"), QStringLiteral("--regid=65534"), QStringLiteral("--clear-groups"),
-			                                                    QStringLiteral("dbus-send"), QStringLiteral("--bus=") + m_rig->bus.address(), QStringLiteral("--print-reply"),
-			                                                    QStringLiteral("--dest=org.archipelago.Archipelago1")} + call);
-			sender.waitForFinished(20'000);
-			return sender.readAll();
+		const QString program = archipelago::testing::copyForNobody(m_rig->bus.dir());
+		const auto asNobody = [&](const QString &path, const QString &interface, const QString &method) {
+			return archipelago::testing::callAsNobody(program, {m_rig->bus.address(), path, interface, method});
 		};
-		const QString manager = QLatin1String(dbus::kManagerInterface) + QLatin1Char('.'), root = QLatin1String(dbus::kRootPath);
-		const QByteArray look = asNobody({root, QStringLiteral("org.freedesktop.DBus.ObjectManager.GetManagedObjects")});
-		QVERIFY2(look.contains("blockerb"), look.constData());
-		const QByteArray touch = asNobody({root, manager + QStringLiteral("Start"), QStringLiteral("array:string:"), QStringLiteral("dict:string:variant:")});
-		QVERIFY2(touch.contains("org.freedesktop.DBus.Error.AccessDenied"), touch.constData());
-		QVERIFY2(touch.contains("65534"), touch.constData());
+		const QString manager = QLatin1String(dbus::kManagerInterface), root = QLatin1String(dbus::kRootPath);
+		QCOMPARE(asNobody(root, QLatin1String(dbus::kObjectManagerInterface), QStringLiteral("GetManagedObjects")), QByteArray("ok"));
+		const QByteArray touch = asNobody(root, manager, QStringLiteral("Start"));
+		QVERIFY2(touch.startsWith("E-DENIED") && touch.contains("65534"), touch.constData());
 		VERIFY_OK(m_rig->start());
 		VERIFY_OK(m_rig->create("web", 4096));
-		const QString volume = dbus::volumePath(QStringLiteral("web")), interface = QLatin1String(dbus::kVolumeInterface) + QLatin1Char('.');
-		for (const char *method : {"Remove", "Open", "Close"}) {
-			const QByteArray refused = asNobody({volume, interface + QLatin1String(method), QStringLiteral("dict:string:variant:")});
-			QVERIFY2(refused.contains("AccessDenied"), refused.constData());
-		}
+		const QString volume = dbus::volumePath(QStringLiteral("web")), interface = QLatin1String(dbus::kVolumeInterface);
+		for (const char *method : {"Remove", "Open", "Close"})
+			QVERIFY(asNobody(volume, interface, QLatin1String(method)).startsWith("E-DENIED"));
+		QVERIFY(asNobody(root, manager, QStringLiteral("Stop")).startsWith("E-DENIED"));
+		QCOMPARE(asNobody(volume, interface, QStringLiteral("GetInfo")), QByteArray("ok"));
 		VERIFY_OK(dbus::wait<dbus::VolumeInfo>([this](auto done) { m_rig->volume("web").info(done); }));
 	}
 
@@ -343,7 +330,6 @@ private slots:
 	void oneOrderAtATime()
 	{
 		m_rig->behave(R"({"hang": "vlmcd"})");
-		QString second;
 		m_rig->manager().start({}, {}, {}); // goes on until the rig is torn down
 		QVERIFY(becomes([this] { return m_rig->peer("vlmcd").state == QLatin1String("starting"); }));
 		QCOMPARE(m_rig->info().state, QStringLiteral("starting"));
@@ -573,5 +559,12 @@ private slots:
 	}
 };
 
-QTEST_GUILESS_MAIN(TestService)
+int main(int argc, char **argv)
+{
+	QCoreApplication app(argc, argv);
+	if (const auto status = archipelago::testing::actAsNobody(QCoreApplication::arguments())) return *status;
+	TestService test;
+	return QTest::qExec(&test, argc, argv);
+}
+
 #include "tst_service.moc"

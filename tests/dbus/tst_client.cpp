@@ -1,0 +1,219 @@
+// SPDX-FileCopyrightText: The Archipelago project
+// SPDX-License-Identifier: GPL-3.0-or-later
+//
+// The client library when there is little to talk to: no bus, no service, a service that is silent or dies. And the pieces
+// that need none: labels, values, error names.
+#include "dbus/client/proxies.h"
+#include "tests/dbus/private_bus.h"
+#include "tests/dbus/verify.h"
+
+#include <QDBusVirtualObject>
+
+using namespace archipelago;
+using namespace archipelago::dbus;
+using archipelago::testing::PrivateBus;
+
+namespace {
+
+/// Owns the service's name and answers with one job that never ends; everything else it holds until it is told to answer.
+class HalfService : public QDBusVirtualObject {
+public:
+	explicit HalfService(const PrivateBus &bus) : m_connection(QDBusConnection::connectToBus(bus.address(), QStringLiteral("half-service")))
+	{
+		m_connection.registerVirtualObject(QLatin1String(kRootPath), this, QDBusConnection::SubPath);
+		m_connection.registerService(QLatin1String(kBusName));
+	}
+	~HalfService() override { QDBusConnection::disconnectFromBus(QStringLiteral("half-service")); }
+	QString introspect(const QString &) const override { return {}; }
+	bool handleMessage(const QDBusMessage &message, const QDBusConnection &) override
+	{
+		calls++;
+		if (message.member() == QLatin1String("Start"))
+			m_connection.send(message.createReply(QVariant::fromValue(QDBusObjectPath(QLatin1String(kJobsPath) + QStringLiteral("/1")))));
+		else if (message.member() == QLatin1String("GetAll"))
+			m_connection.send(message.createReply(QVariantMap{{QStringLiteral("State"), QStringLiteral("running")}}));
+		else
+			hold(message);
+		return true;
+	}
+	/// Answers what was held, and from now on at once.
+	void release()
+	{
+		m_holding = false;
+		for (const QDBusMessage &message : std::exchange(m_held, {})) hold(message);
+	}
+	int calls = 0;
+
+private:
+	void hold(const QDBusMessage &message)
+	{
+		message.setDelayedReply(true);
+		if (m_holding)
+			m_held.append(message);
+		else
+			m_connection.send(message.createReply(QVariant::fromValue(VariantMapList())));
+	}
+
+	QDBusConnection m_connection;
+	QList<QDBusMessage> m_held;
+	bool m_holding = true;
+};
+
+} // namespace
+
+class TestClient : public QObject {
+	Q_OBJECT
+
+private:
+	std::unique_ptr<PrivateBus> m_bus;
+	std::unique_ptr<Bus> m_client;
+
+private slots:
+	void init()
+	{
+		m_bus = std::make_unique<PrivateBus>();
+		auto client = Bus::connect(m_bus->address());
+		VERIFY_OK(client);
+		m_client = std::move(*client);
+	}
+	void cleanup()
+	{
+		m_client.reset();
+		m_bus.reset();
+	}
+
+	void labelsAreReversible_data()
+	{
+		QTest::addColumn<QByteArray>("name");
+		QTest::addColumn<QByteArray>("label");
+		QTest::newRow("plain") << QByteArray("web") << QByteArray("web");
+		QTest::newRow("dash") << QByteArray("web-01") << QByteArray("web_2d01");
+		QTest::newRow("leading digit") << QByteArray("1a") << QByteArray("_31a");
+		QTest::newRow("underscore") << QByteArray("a_b") << QByteArray("a_5fb");
+		QTest::newRow("empty") << QByteArray("") << QByteArray("_");
+		QTest::newRow("utf-8") << QByteArray("ü") << QByteArray("_c3_bc");
+		QTest::newRow("looks escaped") << QByteArray("_2d") << QByteArray("_5f2d");
+	}
+	void labelsAreReversible()
+	{
+		QFETCH(const QByteArray, name);
+		QFETCH(const QByteArray, label);
+		QCOMPARE(pathLabel(name.toStdString()), label.toStdString());
+		QCOMPARE(nameFromLabel(label.toStdString()), std::optional(name.toStdString()));
+	}
+	void labelsNobodyMakesAreRefused()
+	{
+		for (const char *label : {"", "1a", "a_", "a_2", "a_2D", "a_zz", "a_61", "a-b", "__"})
+			QVERIFY2(!nameFromLabel(label), label);
+	}
+
+	void errorNamesBecomeOurErrors_data()
+	{
+		QTest::addColumn<QString>("name");
+		QTest::addColumn<int>("code");
+		for (const ErrorInfo &info : allErrors()) {
+			if (info.dbusName.empty()) continue;
+			const QString name = QLatin1String(kErrorPrefix) + QString::fromUtf8(info.dbusName.data(), qsizetype(info.dbusName.size()));
+			QTest::newRow(qPrintable(name)) << name << int(info.code);
+		}
+		QTest::newRow("of a newer service") << QLatin1String(kErrorPrefix) + QStringLiteral("FromTheFuture") << int(ErrorCode::Failed);
+		QTest::newRow("denied") << QString::fromLatin1(kAccessDenied) << int(ErrorCode::Denied);
+		QTest::newRow("password") << QStringLiteral("org.freedesktop.DBus.Error.InteractiveAuthorizationRequired") << int(ErrorCode::Denied);
+		QTest::newRow("silence") << QStringLiteral("org.freedesktop.DBus.Error.NoReply") << int(ErrorCode::Timeout);
+		QTest::newRow("no object") << QStringLiteral("org.freedesktop.DBus.Error.UnknownObject") << int(ErrorCode::NotFound);
+		QTest::newRow("no method") << QStringLiteral("org.freedesktop.DBus.Error.UnknownMethod") << int(ErrorCode::Unsupported);
+		QTest::newRow("whatever") << QStringLiteral("com.example.Oops") << int(ErrorCode::Failed);
+	}
+	void errorNamesBecomeOurErrors()
+	{
+		QFETCH(const QString, name);
+		QFETCH(const int, code);
+		const Error error = errorFromBus(name, QStringLiteral("text"));
+		QCOMPARE(int(error.code), code);
+		QVERIFY(error.message.starts_with("text"));
+	}
+
+	void nonsenseIsNoBus()
+	{
+		VERIFY_ERROR(Bus::connect(QStringLiteral("sistem")), ErrorCode::Invalid);
+		const auto nobody = Bus::connect(QStringLiteral("unix:path=/nonexistent/bus"));
+		VERIFY_ERROR(nobody, ErrorCode::Peer);
+		VERIFY_SAYS(nobody, "/nonexistent/bus");
+	}
+
+	void anAbsentServiceIsTold()
+	{
+		const auto info = wait<ManagerInfo>([this](auto done) { ManagerProxy(*m_client).info(done); });
+		VERIFY_ERROR(info, ErrorCode::Peer);
+		VERIFY_SAYS(info, "Archipelago service is not running.");
+		const auto job = wait<JobInfo>([this](auto done) { ManagerProxy(*m_client).start({}, {}, {.progress = {}, .done = done, .timeoutMs = 0}); });
+		VERIFY_ERROR(job, ErrorCode::Peer);
+	}
+
+	void silenceEndsWithTheDeadline()
+	{
+		HalfService service(*m_bus);
+		m_client->setTimeoutMs(100);
+		const auto list = wait<QList<VolumeInfo>>([this](auto done) { ManagerProxy(*m_client).listVolumes({}, done); });
+		VERIFY_ERROR(list, ErrorCode::Timeout);
+	}
+
+	void aJobThatDoesNotEndIsLeftToItself()
+	{
+		HalfService service(*m_bus);
+		const auto job = wait<JobInfo>([this](auto done) { ManagerProxy(*m_client).start({}, {}, {.progress = {}, .done = done, .timeoutMs = 200}); });
+		VERIFY_ERROR(job, ErrorCode::Timeout);
+		VERIFY_SAYS(job, "job 1");
+	}
+
+	void aServiceThatDiesEndsTheWaiting()
+	{
+		auto service = std::make_unique<HalfService>(*m_bus);
+		std::optional<Result<JobInfo>> end;
+		bool seen = false;
+		JobEvents events;
+		events.progress = [&](const JobInfo &) { seen = true; };
+		events.done = [&](Result<JobInfo> r) { end = std::move(r); };
+		ManagerProxy(*m_client).start({}, {}, std::move(events));
+		QVERIFY(QTest::qWaitFor([&] { return seen; }));
+		service.reset();
+		QVERIFY(QTest::qWaitFor([&] { return end.has_value(); }));
+		VERIFY_ERROR(*end, ErrorCode::Peer);
+	}
+
+	void aBusThatEndsEndsTheWaiting()
+	{
+		HalfService service(*m_bus);
+		std::optional<Result<JobInfo>> end;
+		bool seen = false;
+		JobEvents events;
+		events.progress = [&](const JobInfo &) { seen = true; };
+		events.done = [&](Result<JobInfo> r) { end = std::move(r); };
+		ManagerProxy(*m_client).start({}, {}, std::move(events));
+		QVERIFY(QTest::qWaitFor([&] { return seen; }));
+		m_bus->stop();
+		QVERIFY(QTest::qWaitFor([&] { return end.has_value(); }));
+		VERIFY_ERROR(*end, ErrorCode::Peer);
+		VERIFY_ERROR(wait<ManagerInfo>([this](auto done) { ManagerProxy(*m_client).info(done); }), ErrorCode::Peer);
+	}
+
+	void manyCallsQueueHere()
+	{
+		HalfService service(*m_bus);
+		int listed = 0;
+		for (int i = 0; i < 200; i++) ManagerProxy(*m_client).listVolumes({}, [&](Result<QList<VolumeInfo>> list) { listed += list.has_value(); });
+		QVERIFY(QTest::qWaitFor([&] { return service.calls == 64; }, 20'000));
+		// Another client's call has come and gone, and still no more than the window is on its way: the bus's limit of
+		// unanswered calls (128) is never met.
+		auto other = Bus::connect(m_bus->address());
+		VERIFY_OK(other);
+		VERIFY_OK(wait<QVariantMap>([&](auto done) { (*other)->properties(QLatin1String(kRootPath), QLatin1String(kManagerInterface), done); }));
+		QCOMPARE(service.calls, 64 + 1);
+		service.release();
+		QVERIFY(QTest::qWaitFor([&] { return listed == 200; }, 20'000));
+		QCOMPARE(service.calls, 200 + 1);
+	}
+};
+
+QTEST_GUILESS_MAIN(TestClient)
+#include "tst_client.moc"
