@@ -2,8 +2,8 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //
 // runProgram(): what every command has around it. Order: streams, parse, help, locale and event loop, the command, its
-// failure, its output, the exit code. Nothing is written to stdout when a command failed, except by commands whose result is the
-// failure (check-config, status).
+// failure, its output, the exit code. Nothing is written to stdout when a command failed, except by commands whose result
+// is the failure (check-config, status).
 #include "cli/command.h"
 #include "cli/help.h"
 #include "cli/out/console.h"

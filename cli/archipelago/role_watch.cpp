@@ -66,7 +66,9 @@ void RoleWatch::onStateChanged(const QString &, const QString &to, const QString
 	const std::string label = message.path().section(QLatin1Char('/'), -1).toStdString();
 	std::string line = printable(dbus::nameFromLabel(label).value_or(label));
 	line += std::string(std::max(kNameColumn, line.size() + 1) - line.size(), ' ') + printable(to.toStdString());
-	if (!reason.isEmpty()) line += ": " + printable(reason.toStdString());
+	// Roles of one host share its fate: why is said once.
+	if (!reason.isEmpty() && reason != m_lastReason) line += ": " + printable(reason.toStdString());
+	m_lastReason = reason;
 	m_session.say(line);
 }
 

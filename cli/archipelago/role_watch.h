@@ -35,6 +35,7 @@ private:
 	QString m_job;                              ///< path of ours; empty = not known yet
 	QList<std::pair<QString, QString>> m_early; ///< path and message
 	QSet<QString> m_said;
+	QString m_lastReason;
 };
 
 } // namespace archipelago::cli

@@ -169,11 +169,15 @@ void printStatus(Console &console, const Status &status)
 	             {"INFLIGHT", Align::Right},
 	             {forPeople ? "UPTIME" : "SINCE"},
 	             {"NOTE", Align::Left, true}});
+	std::string noteAbove;
 	for (const dbus::PeerInfo &peer : status.peers) {
+		std::string note = reason(peer);
+		const bool repeated = forPeople && !note.empty() && note == noteAbove; // roles of one host share its fate
+		noteAbove = note;
 		table.add({peer.name.toStdString(), peer.host.toStdString(), Cell(peer.state.toStdString(), styleOf(peer)),
 		           peer.pid == 0 ? std::string("-") : std::to_string(peer.pid), peer.ports.toStdString(),
 		           isUp(peer) ? std::to_string(peer.requestsInFlight) : std::string("-"), uptime(peer, forPeople),
-		           reason(peer)});
+		           repeated ? std::string("as above") : std::move(note)});
 	}
 	console.data(table.render(console));
 	constexpr Style kStyles[] = {Style::Good, Style::Warning, Style::Bad};

@@ -91,6 +91,8 @@ private slots:
 	{
 		m_service->peers[1].state = "failed";
 		m_service->peers[1].error = {"E-LOCKED", "another instance has it"};
+		m_service->peers[2].state = "failed";
+		m_service->peers[2].error = m_service->peers[1].error;
 		m_service->managerState = "degraded";
 		const auto program = onTerminal({"status"});
 		QCOMPARE(program->wait(), 1);
@@ -99,6 +101,7 @@ private slots:
 		         lines[0].constData());
 		QVERIFY2(lines[2].startsWith("mapperd   data  failed     -  1001              -  -"), lines[2].constData());
 		QVERIFY(lines[2].endsWith("another instance has it [E-LOCKED]"));
+		QVERIFY2(lines[3].endsWith("as above"), lines[3].constData());
 		QCOMPARE(
 			lines[4],
 			QByteArray(
@@ -250,20 +253,22 @@ private slots:
 		m_service->onJob = [this](const QString &) {
 			m_service->peerBecomes("blockerb", "up");
 			m_service->peerBecomes("mapperd", "failed", "another instance holds the lock");
+			m_service->peerBecomes("nbd", "failed", "another instance holds the lock");
 			m_service->peers[1].error = {"E-LOCKED", "another instance holds the lock"};
 		};
 		m_service->nextJob.error = {errorName("Locked"), "Cannot start mapperd: another instance holds the lock."};
 		const Ran ran = archipelago({"start"});
 		QCOMPARE(ran.exitCode, 5);
 		QCOMPARE(ran.out, QByteArray());
-		QCOMPARE(ran.err, QByteArray("blockerb  up\nmapperd   failed: another instance holds the lock\n"
-		                             "archipelago: cannot start mapperd: another instance holds the lock [E-LOCKED]\n"
-		                             "State now: blockerb up, mapperd failed (E-LOCKED), nbd stopped\n"
-		                             "Try: archipelago explain E-LOCKED\n"));
+		QCOMPARE(ran.err,
+		         QByteArray("blockerb  up\nmapperd   failed: another instance holds the lock\nnbd       failed\n"
+		                    "archipelago: cannot start mapperd: another instance holds the lock [E-LOCKED]\n"
+		                    "State now: blockerb up, mapperd failed (E-LOCKED), nbd failed\n"
+		                    "Try: archipelago explain E-LOCKED\n"));
 		const Ran json = archipelago({"start", "--json"});
 		QCOMPARE(json.exitCode, 5);
 		QCOMPARE(jsonOf(json.err).value("error")["state"].toString(),
-		         QString("State now: blockerb up, mapperd failed (E-LOCKED), nbd stopped"));
+		         QString("State now: blockerb up, mapperd failed (E-LOCKED), nbd failed"));
 	}
 
 	void aStartThatOnlyClaimsSuccessIsNone()

@@ -11,7 +11,7 @@ MIB = 1024 * 1024
 class Fio(unittest.TestCase):
     def fio(self, it, volume, *args):
         it.run(["fio", "--name=verify", "--ioengine=nbd", "--uri=" + it.uri(volume), "--rw=randwrite", "--verify=crc32c",
-                "--do_verify=1", "--verify_fatal=1", "--randrepeat=0", "--output=" + it.dir + "/fio.txt", *args], timeout=120)
+                "--do_verify=1", "--verify_fatal=1", "--verify_state_save=0", "--randrepeat=0", "--output=" + it.dir + "/fio.txt", *args], timeout=120)
         with open(it.dir + "/fio.txt", encoding="utf-8") as f:
             text = f.read()
         self.assertRegex(text, r"err= ?0")
