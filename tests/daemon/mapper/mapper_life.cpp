@@ -45,8 +45,8 @@ runtime::Task<Result<void>> Client::raw(Op op, std::string payload, uint64_t siz
 	request->op = static_cast<uint16_t>(op);
 	request->data_len = static_cast<uint32_t>(payload.size());
 	request->size = size;
-	std::memcpy(request.data().data(), payload.data(), payload.size());
-	std::memcpy(request->args, args.data(), args.size());
+	if (!payload.empty()) std::memcpy(request.data().data(), payload.data(), payload.size());
+	if (!args.empty()) std::memcpy(request->args, args.data(), args.size());
 	xseg::RequestRef reply = co_await m_caller->call(std::move(request), kMapperPort);
 	co_return runtime::controlResult(reply, "raw");
 }
@@ -89,7 +89,7 @@ runtime::Task<Result<std::vector<VolumeInfo>>> Client::list(uint32_t rows)
 		if (!done) co_return tl::unexpected(std::move(done.error()));
 		const size_t count = reply->serviced / sizeof(VolumeInfo);
 		all.resize(all.size() + count);
-		std::memcpy(all.data() + all.size() - count, reply.data().data(), reply->serviced);
+		if (count) std::memcpy(all.data() + all.size() - count, reply.data().data(), reply->serviced);
 		args = reply.args<ListArgs>();
 	} while (args.cursor);
 	co_return std::move(all);
