@@ -20,8 +20,8 @@ constexpr std::array kStartOptions{
 // The original's later releases paused or unmapped devices; there are none before they are built.
 constexpr std::array kStopOptions{
 	Option{.name = "--force", .letter = "-f", .help = "also while clients use volumes: they see I/O errors"},
-	Option{.name = "--pause", .built = notBuilt(6)},
-	Option{.name = "--unmap", .built = notBuilt(6)},
+	Option{.name = "--pause", .built = notBuilt(4)},
+	Option{.name = "--unmap", .built = notBuilt(4)},
 };
 
 constexpr std::array<std::string_view, 3> kStartExamples{"archipelago start", "archipelago start --create-dirs",

@@ -26,7 +26,7 @@ constexpr std::array kCreateOptions{
 	       .help = "how large; a bare number is MiB, else 512B, 10M, 1.5GiB, 2T, 10GB"},
 	Option{.name = "--snap", .value = "SNAPSHOT", .help = "from this snapshot", .built = notBuilt(4)},
 	Option{.name = "--from", .value = "VOLUME", .help = "from a volume", .built = notBuilt(4)},
-	Option{.name = "--map", .help = "and map it", .built = notBuilt(6)},
+	Option{.name = "--map", .help = "and map it", .built = notBuilt(4)},
 	Option{.name = "--protect", .help = "and protect it", .built = kLater},
 	Option{.name = "--backend", .value = "NAME", .help = "in this backend", .built = kLater},
 	Option{.name = "--pool", .letter = "-p", .value = "POOL"},
@@ -50,9 +50,9 @@ constexpr std::array<std::string_view, 1> kCloseExamples{"vlmc close db"};
 constexpr Operands kOneName{"NAME", 1, 1};
 
 constexpr std::array kCommands{
-	Command{.name = "showmapped", .built = notBuilt(6)},
-	Command{.name = "map", .built = notBuilt(6)},
-	Command{.name = "unmap", .built = notBuilt(6)},
+	Command{.name = "showmapped", .built = notBuilt(4)},
+	Command{.name = "map", .built = notBuilt(4)},
+	Command{.name = "unmap", .built = notBuilt(4)},
 	Command{.name = "create",
 	        .help = "make a blank thin volume",
 	        .usage = "NAME --size SIZE",

@@ -118,7 +118,7 @@ constexpr auto kKeys = std::to_array<ConfigKey>({
 	// ---- known, not built yet
 	{.section = S::Top, .name = "USER", .step = kLaterStep},
 	{.section = S::Top, .name = "GROUP", .step = kLaterStep},
-	{.section = S::Top, .name = "DEVICE_DRIVER", .step = 6},
+	{.section = S::Top, .name = "DEVICE_DRIVER", .step = 4},
 	{.section = S::Top, .name = "DEVICE_RECOVERY", .step = 6},
 	{.section = S::Top, .name = "TRASH_RETENTION", .step = 5},
 	{.section = S::Top, .name = "FULL_POLICY", .step = 2},
@@ -136,8 +136,8 @@ constexpr auto kKeys = std::to_array<ConfigKey>({
 	{.section = S::RadosBlocker, .name = "namespace", .step = 7},
 	{.section = S::RadosBlocker, .name = "nr_threads", .step = 7},
 	{.section = S::RadosBlocker, .name = "fence_domain", .step = 7},
-	{.section = S::Fuse, .name = "portno_start", .step = 6},
-	{.section = S::Fuse, .name = "portno_end", .step = 6},
+	{.section = S::Fuse, .name = "portno_start", .step = 4},
+	{.section = S::Fuse, .name = "portno_end", .step = 4},
 	{.section = S::Backend, .name = "blockerb", .step = kLaterStep},
 	{.section = S::Backend, .name = "blockerm", .step = kLaterStep},
 });
@@ -148,7 +148,7 @@ constexpr auto kRoleTypes = std::to_array<RoleTypeInfo>({
 	{"mapperd", RoleType::Mapperd, S::Mapperd, false, kBuilt},
 	{"vlmcd", RoleType::Vlmcd, S::Vlmcd, false, kBuilt},
 	{"nbd", RoleType::Nbd, S::Nbd, true, kBuilt},
-	{"fuse", std::nullopt, S::Fuse, true, 6},
+	{"fuse", std::nullopt, S::Fuse, true, 4},
 	{"xsegbd", std::nullopt, S::Top, true, 6},
 });
 

@@ -99,6 +99,7 @@ xseg::UniqueFd blockSignals()
 	sigaddset(&taken, SIGHUP);
 	sigprocmask(SIG_BLOCK, &taken, nullptr);
 	signal(SIGPIPE, SIG_IGN);
+	signal(SIGCHLD, SIG_DFL); // an ignored one, inherited, would reap our children before we can
 	return xseg::UniqueFd(signalfd(-1, &taken, SFD_CLOEXEC | SFD_NONBLOCK));
 }
 
@@ -116,6 +117,7 @@ public:
 	    m_authority(bus, options.bus == QLatin1String("system") ? Authority::BusKind::System : Authority::BusKind::Private),
 	    m_jobs(m_tree, m_authority), m_supervisor(pathsOf(options), {})
 	{}
+	~Service() { m_supervisor.letGo(); }
 
 	Result<void> publish()
 	{

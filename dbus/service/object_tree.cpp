@@ -251,7 +251,7 @@ void ObjectTree::handleOwn(const MethodCall &call, const QDBusMessage &message, 
 	const QString interface = message.interface(), member = message.member();
 	const qsizetype slash = message.path().lastIndexOf(QLatin1Char('/'));
 	const bool volume = message.path().left(slash) == QLatin1String(dbus::kVolumesPath);
-	if (!object && !volume) return call.fail(QLatin1String(kUnknownObject), QStringLiteral("There is no object %1.").arg(message.path()));
+	if (!object && !(volume && m_volumeFallback)) return call.fail(QLatin1String(kUnknownObject), QStringLiteral("There is no object %1.").arg(message.path()));
 
 	const InterfaceDescription &description = object ? object->description() : InterfaceDescription::of(dbus::kVolumeInterface);
 	if (!interface.isEmpty() && interface != description.name)

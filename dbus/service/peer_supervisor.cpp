@@ -53,8 +53,13 @@ PeerSupervisor::PeerSupervisor(const SupervisorPaths &paths, const SupervisorTim
 
 PeerSupervisor::~PeerSupervisor()
 {
+	letGo();
+}
+
+void PeerSupervisor::letGo()
+{
 	m_probe->stop();
-	m_link.reset(); // its callbacks still find us whole
+	m_link.reset();
 }
 
 void PeerSupervisor::load()

@@ -38,10 +38,12 @@ class PeerSupervisor : public QObject {
 
 public:
 	PeerSupervisor(const SupervisorPaths &paths, const SupervisorTimeouts &timeouts);
-	~PeerSupervisor() override; ///< hosts go on
+	~PeerSupervisor() override;
 
 	/// Before the service shows itself: the roles there will be, and who still runs from before. Blocks.
 	void load();
+	/// The end of the service: whoever waits for an answer is told while everybody still is there. Hosts go on.
+	void letGo();
 	/// At most one order at a time: E-BUSY through `hooks.done` while another is carried out.
 	void submit(const PeerOrder &order, PeerOrderHooks hooks);
 

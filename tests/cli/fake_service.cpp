@@ -5,6 +5,9 @@
 #include "tests/cli/fake_service.h"
 
 #include <algorithm>
+#include <csignal>
+
+#include <sys/prctl.h>
 
 #include <QDir>
 #include <QFile>
@@ -38,6 +41,8 @@ PrivateBus::PrivateBus()
 	                 .arg(address())
 	                 .toUtf8());
 	config.close();
+	// A test that aborts leaves no bus behind.
+	m_daemon.setChildProcessModifier([] { ::prctl(PR_SET_PDEATHSIG, SIGKILL); });
 	m_daemon.setProcessChannelMode(QProcess::ForwardedErrorChannel);
 	m_daemon.start("dbus-daemon",
 	               {"--nofork", "--nopidfile", "--print-address=1", "--config-file=" + config.fileName()});

@@ -24,7 +24,7 @@ using namespace xseg::test;
 namespace {
 
 constexpr PortNo kClient = 1, kServer = 2, kBystander = 3;
-constexpr unsigned kCuts = 8;
+constexpr unsigned kCuts = 4;
 
 /// A child with one port. It prepares freely, stops, and then runs its action step by step, up to the next stop.
 class SteppedChild {

@@ -143,7 +143,7 @@ void PortThreadsTest::pair()
 	QFETCH(quint32, window);
 	const auto t = makeSegment();
 	PeerThread blocker(t, kBlocker, kBlockerWaiter, answerDoubled);
-	QCOMPARE(runClient(t, 1, kClientWaiter, kBlocker, 4000, window), std::string());
+	QCOMPARE(runClient(t, 1, kClientWaiter, kBlocker, 1000 + 200 * window, window), std::string());
 	QVERIFY(!blocker.lostAWakeUp());
 	QCOMPARE(requestsInUse(t.segment), 0u);
 }
@@ -155,7 +155,7 @@ void PortThreadsTest::chain()
 	PeerThread composer(
 		t, kComposer, kComposerWaiter, [](Port &port, RequestRef &request) { return port.forward(request, kBlocker); },
 		[](Port &port, RequestRef &reply) { return port.respond(reply, reply->status); });
-	QCOMPARE(runClient(t, 1, kClientWaiter, kComposer, 4000, 16), std::string());
+	QCOMPARE(runClient(t, 1, kClientWaiter, kComposer, 2000, 16), std::string());
 	QVERIFY(!blocker.lostAWakeUp() && !composer.lostAWakeUp());
 	QCOMPARE(requestsInUse(t.segment), 0u);
 }
@@ -170,7 +170,7 @@ void PortThreadsTest::manyClients()
 		std::vector<std::jthread> clients;
 		const uint32_t waiters[] = {0, 1, 3};
 		for (size_t i = 0; i < wrong.size(); ++i) {
-			clients.emplace_back([&, i] { wrong[i] = runClient(t, PortNo(1 + i), waiters[i], kBlocker, 3000, 16); });
+			clients.emplace_back([&, i] { wrong[i] = runClient(t, PortNo(1 + i), waiters[i], kBlocker, 1500, 16); });
 		}
 	}
 	for (const std::string &what : wrong) QCOMPARE(what, std::string());
@@ -183,7 +183,7 @@ void PortThreadsTest::manyClients()
 /// of the one who leaves would never come back.
 void PortThreadsTest::leavingWhileOthersSend()
 {
-	constexpr unsigned kSegments = 20, kServedPerLife = 10;
+	constexpr unsigned kSegments = 4, kServedPerLife = 5;
 	unsigned done = 0, cancelled = 0;
 	for (unsigned i = 0; i < kSegments; ++i) {
 		const auto t = makeSegment();

@@ -21,11 +21,11 @@ constexpr uint64_t kSlots = 1u << kLog2;
 
 /// A ring with its memory, its consumer's head, and raw access for tests that break it.
 struct TestRing {
-	TestRing()
-		: memory(sizeof(xs_ring) / 8 + kSlots),
-		  shared(*reinterpret_cast<xs_ring *>(memory.data())),
-		  ring(shared, kLog2)
-	{}
+	explicit TestRing(uint32_t log2 = kLog2)
+	    : memory(sizeof(xs_ring) / 8 + (1u << log2)), shared(*reinterpret_cast<xs_ring *>(memory.data())),
+	      ring(shared, log2)
+	{
+	}
 	/// As if `position` entries had been through it.
 	void startAt(uint64_t position)
 	{
@@ -201,7 +201,7 @@ void RingTest::garbageEverywhereEnds()
 void RingTest::manyProducers()
 {
 	constexpr uint32_t kProducers = 3, kEach = 20000, kProducerShift = 20;
-	TestRing r;
+	TestRing r(9);
 	std::vector<std::jthread> producers;
 	for (uint32_t p = 0; p < kProducers; ++p) {
 		producers.emplace_back([&r, p](std::stop_token stop) {

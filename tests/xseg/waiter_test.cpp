@@ -165,7 +165,7 @@ void WaiterTest::numbersFromSharedMemoryAreChecked()
 /// Two threads hand a counter to and fro, sleeping in poll() for each message. A lost wake-up shows as a time-out.
 void WaiterTest::noWakeUpIsLost()
 {
-	constexpr uint64_t kRounds = 5000;
+	constexpr uint64_t kRounds = 2000;
 	const auto t = makeSegment();
 	std::array<std::atomic<uint64_t>, 2> mail{};
 	std::atomic<int> lost = 0;

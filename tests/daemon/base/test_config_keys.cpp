@@ -102,7 +102,7 @@ const std::vector<KeyRow> &rows()
 		  {"[[1, 2]]", "expected a list of"}, {"[[\"m\", \"maperd\"]]", "Did you mean mapperd?"},
 		  {"[[\"m\", \"nbd\"]]", "is a gateway, it runs by itself"},
 		  {"[[\"m\", \"rados_blocker\"]]", "role type rados_blocker is not built yet (step 7/9)"},
-		  {"[[\"m\", \"fuse\"]]", "role type fuse is not built yet (step 6/9)"},
+		  {"[[\"m\", \"fuse\"]]", "role type fuse is not built yet (step 4/9)"},
 		  {"[[\"m\", \"xsegbd\"]]", "role type xsegbd is not built yet (step 6/9)"},
 		  {"[[\"9x\", \"mapperd\"]]", "not legal"}, {"[[\"a b\", \"mapperd\"]]", "not legal"},
 		  {"[[\"\", \"mapperd\"]]", "not legal"},
@@ -198,7 +198,7 @@ const std::vector<KeyRow> &rows()
 		 hostText,
 		 {{"[]", "names no roles"}, {"\"vlmcd\"", "expected a list of names"}, {"[1]", "expected a list of names"},
 		  {R"(["vlmcd", "blockerm", "mapperd", "blockrb"])", "Did you mean blockerb?"},
-		  {R"(["vlmcd", "blockerm", "mapperd", "blockerb", "fuse"])", "gateway fuse is not built yet (step 6/9)"},
+		  {R"(["vlmcd", "blockerm", "mapperd", "blockerb", "fuse"])", "gateway fuse is not built yet (step 4/9)"},
 		  {R"(["vlmcd", "blockerm", "mapperd", "blockerb", "vlmcd"])", "each role runs in exactly one host"}}},
 		{S::Host, "reactors", "[hosts.data]\n", "1", "", "", [](const Config &) { return std::string(); },
 		 {{"2", "reactors = 2 is not built yet: per-volume reactors come with step 3/9. Write reactors = 1"},
@@ -309,7 +309,7 @@ private slots:
 			        std::string());
 		}
 		QCOMPARE(notExactly("DEVICE_DRIVER = \"auto\"\n", "1:1",
-		        "error: DEVICE_DRIVER is not built yet (step 6/9); remove it"), std::string());
+		        "error: DEVICE_DRIVER is not built yet (step 4/9); remove it"), std::string());
 		QCOMPARE(notExactly("USER = \"0\"\n", "1:1", "USER is not built yet (a later step of ROADMAP.md); remove it"),
 		        std::string());
 		for (const char *section : {"[fuse]\nportno_start = 1", "[rados_blocker]\npool = \"x\"",
