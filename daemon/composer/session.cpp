@@ -144,7 +144,7 @@ void Session::sendWaiting()
 		if (m_pieces == kPieces) return;
 		xseg::RequestRef request = m_port->port().get();
 		if (!request) {
-			if (!m_pieces) m_retry.startMs(kPoolRetryMs);
+			if (!m_pieces && !m_retry.active()) m_retry.startMs(kPoolRetryMs);
 			return;
 		}
 		const Piece piece = pieceAt(whole.offset, whole.length, first.sent);

@@ -42,7 +42,7 @@ void BufferBudget::release(uint64_t cost)
 void BufferBudget::waitForMemory(Waiter &waiter)
 {
 	enqueue(waiter);
-	m_retry.startMs(kMemoryRetryMs);
+	if (!m_retry.active()) m_retry.startMs(kMemoryRetryMs);
 }
 
 void BufferBudget::enqueue(Waiter &waiter)

@@ -37,7 +37,7 @@ void VolumeSession::submit(VolumeIo &io)
 	io.next = nullptr;
 	(m_last ? m_last->next : m_first) = &io;
 	m_last = &io;
-	if (!m_sent) m_retry.startMs(kPoolRetryMs);
+	if (!m_sent && !m_retry.active()) m_retry.startMs(kPoolRetryMs);
 }
 
 void VolumeSession::setSize(uint64_t sizeBytes)
