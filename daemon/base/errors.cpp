@@ -234,6 +234,8 @@ tl::unexpected<Error> systemFailure(int errnum, std::string_view what)
 std::optional<ErrorCode> errorFromWire(int32_t status)
 {
 	if (status == 0) return std::nullopt;
+	// What the segment says itself: the peer that held the request has died (EOWNERDEAD), or let go of it (ECANCELED).
+	if (status == -EOWNERDEAD || status == -ECANCELED) return ErrorCode::Peer;
 	// Compared before negating: -INT32_MIN does not exist.
 	if (status > 0 || status < wireStatus(ErrorCode::Denied)) return ErrorCode::Failed;
 	return static_cast<ErrorCode>(-status);

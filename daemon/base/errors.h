@@ -83,7 +83,8 @@ tl::unexpected<Error> systemFailure(int errnum, std::string_view what);
 
 /// int32 on the wire.
 inline int32_t wireStatus(ErrorCode code) { return -static_cast<int32_t>(code); }
-/// Reads a status from another process: 0 is success (nullopt), any unknown value is Failed.
+/// Reads a status from another process: 0 is success (nullopt), -EOWNERDEAD and -ECANCELED (the segment's own: who held the
+/// request is gone) are Peer, any other unknown value is Failed.
 std::optional<ErrorCode> errorFromWire(int32_t status);
 
 /// Programmer errors: always on, says where, aborts.

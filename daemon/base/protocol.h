@@ -9,6 +9,9 @@
 //   status           0, or minus an ErrorCode
 //   names            (Vol attach, Map attach, Cat*): `size` = bytes of the name at the start of the data; data_len = room for
 //                    the answer, at least kControlBytes
+//   E-PEER           whoever worked on it is gone: it may have been carried out or not. Also what an attachment (session port,
+//                    mapper's handle) answers once the peer behind it has died: attach anew, then send again what had
+//                    no answer; volume I/O may be repeated
 //   control replies  (Vol attach/list, Map attach, Cat*): on failure `serviced` bytes of UTF-8 at the start of the data are
 //                    the message for the operator (Error::message); 0 = none
 // Nothing here is trusted by its receiver: lengths are checked against the buffer, enums against their range, handles
@@ -29,15 +32,19 @@ enum class Op : uint16_t {
 	// ---- to a blocker. args = ObjectArgs
 	ObjRead = 16,  ///< fills data_len bytes from offset; behind the object's end: zeros. serviced = bytes that exist. E-NOTFOUND
 	ObjWrite,      ///< writes data at offset of an existing object. Flag Fua: durable when answered. E-NOTFOUND
-	ObjCreate,     ///< creates exclusively, then writes data at offset (data_len may be 0). E-EXISTS
+	ObjCreate,     ///< creates exclusively, then writes data at offset (data_len may be 0). E-EXISTS, but not when
+	               ///< xs_req::attempts > 0: then a dead predecessor of this blocker may have made it, and it is written
 	ObjWriteFull,  ///< atomic replace: whole and durable when answered
 	ObjRemove,     ///< idempotent; not durable until a sync
 	ObjStat,       ///< size = length, serviced = bytes allocated. E-NOTFOUND
 	ObjList,       ///< args = ListArgs; fills data with ListEntry records; serviced = bytes used; args.cursor = next, 0 = done
 	ObjSync,       ///< this object, and its directory entry, durable
-	ObjSyncVolume, ///< every object of args.id.volume written before this request arrived
+	ObjSyncVolume, ///< every object of args.id.volume written before this request arrived, also by a predecessor of this
+	               ///< process. E-IO when one of them could not be made durable, also when that showed earlier
 	ObjSyncAll,    ///< the whole store, including what a predecessor of this process wrote
-	ObjCapacity,   ///< size = bytes in all, serviced = bytes free to us
+	ObjCapacity,   ///< size = bytes in all, serviced = bytes free to us; args out: CapacityReply
+	ObjPunch,      ///< size bytes from offset of an existing object read zeros from now on; their room is given back where
+	               ///< the store can. No data. Flag Fua. E-NOTFOUND
 
 	// ---- client to composer
 	VolAttach = 48, ///< to the composer's first port. data = name (size bytes); args in AttachArgs, out AttachReply
@@ -46,6 +53,8 @@ enum class Op : uint16_t {
 	VolWrite,       ///< offset, size = data_len; flag Fua
 	VolFlush,
 	VolList,        ///< as CatList
+	VolTrim,        ///< offset, size: reads zeros from now on, room given back where that is cheap. No data. Flag Fua
+	VolZero,        ///< as VolTrim; with flag NoHole zeros are written, so that no later write there can lack room
 
 	// ---- composer to mapper
 	MapAttach = 64, ///< as VolAttach; AttachReply.sessionPort is left alone
@@ -54,6 +63,8 @@ enum class Op : uint16_t {
 	MapWrite,       ///< args in MapArgs, out MapReply: Object (write in place) or Create (see MapRecord)
 	MapRecord,      ///< args = RecordArgs: ends a Create. Answered when the record is appended: then the write may be acknowledged
 	MapFlush,       ///< args = MapArgs. Answered when all acknowledged before it was sent is durable
+	MapTrim,        ///< args = MapArgs with count: these whole blocks read zeros. Answered when recorded
+	MapPunch,       ///< args in MapArgs, out MapReply: Zero (nothing to do) or Object (punch it in place, then all is done)
 
 	// ---- service to mapper. data in = name (size bytes), unless said otherwise
 	CatCreate = 96, ///< args = CreateArgs, out CreateArgs with the id. E-EXISTS, E-INVALID
@@ -62,11 +73,21 @@ enum class Op : uint16_t {
 	CatRemove,      ///< to trash. E-BUSY when open
 	CatOpen,        ///< sticky; succeeds when already open here
 	CatClose,       ///< E-NOTOPEN, E-BUSY with who
+	CatHealth,      ///< data out: a line "NAME\tE-IO\tmessage\n" for each volume that has stopped; serviced = bytes
 };
+
+/// May be carried out twice: what recovery hands to a successor (xseg/recovery.h). Everything else fails back, as E-PEER.
+/// Obj*: names are never used twice and contents of one request are the same each time, so doing it again changes nothing.
+constexpr bool isRepeatable(Op op)
+{
+	return op == Op::Ping || (op >= Op::ObjRead && op <= Op::ObjPunch) || op == Op::CatInfo || op == Op::CatList
+	       || op == Op::CatHealth;
+}
 
 /// Bits of xs_req::flags.
 enum RequestFlag : uint32_t {
 	kFlagFua = 1u << 0,
+	kFlagNoHole = 1u << 1, ///< VolZero only
 };
 
 /// 128-bit random, made at creation, never reused.
@@ -116,12 +137,20 @@ struct ListEntry {
 };
 static_assert(sizeof(ListEntry) == 48);
 
+struct CapacityReply {
+	uint64_t reserveBytes = 0;   ///< kept for metadata: data is refused or waits below this
+	uint32_t waitingWrites = 0;  ///< FULL_POLICY = "pause": writes that wait for room
+	uint8_t full = 0;            ///< data is being refused or waits
+	uint8_t reserved[35] = {};
+};
+static_assert(sizeof(CapacityReply) == 48);
+
 enum class Holder : uint8_t { Explicit = 0, Nbd = 1, Fuse = 2, Device = 3, Tool = 4 };
 
 struct AttachArgs {
 	Holder holder = Holder::Tool;
 	uint8_t readOnly = 0;
-	uint8_t onlyIfOpened = 0; ///< E-NOTOPEN unless somebody opened it explicitly
+	uint8_t onlyIfOpened = 0; ///< E-NOTOPEN unless somebody opened it explicitly (an attachment made anew does not ask again)
 	uint8_t reserved[45] = {};
 };
 static_assert(sizeof(AttachArgs) == 48);
@@ -140,7 +169,8 @@ static_assert(sizeof(AttachReply) == 48);
 struct MapArgs {
 	uint32_t handle = 0;
 	uint32_t block = 0;
-	uint8_t reserved[40] = {};
+	uint32_t count = 0; ///< MapTrim: number of blocks
+	uint8_t reserved[36] = {};
 };
 static_assert(sizeof(MapArgs) == 48);
 
@@ -187,13 +217,15 @@ struct VolumeInfo {
 	int64_t removedNs = 0;          ///< 0 = not removed
 	uint64_t generation = 0;        ///< of the newest header
 	uint32_t clients = 0;           ///< attached sessions (NBD, FUSE, devices)
-	int32_t error = 0;              ///< this row could not be read: minus an ErrorCode; the rest then is zero but the name
+	int32_t error = 0;              ///< this row could not be read: minus an ErrorCode; the rest then is zero but the name.
+	                                ///< With stopped = 1 the row is good, and this is why its I/O stopped
 	uint16_t state = 0;             ///< MAP_FORMAT.md: LIVE=1 TRASH=2 PURGE=3 DEAD=4
 	uint8_t snapshot = 0;
 	uint8_t openedExplicitly = 0;
 	uint16_t nameLength = 0;
 	char name[kMaxNameBytes] = {};
-	uint8_t reserved[24] = {};
+	uint8_t stopped = 0;            ///< a failed sync: every I/O is E-IO until nobody holds it any more and it is opened again
+	uint8_t reserved[23] = {};
 };
 static_assert(sizeof(VolumeInfo) == 176);
 
