@@ -18,11 +18,6 @@ namespace archipelago::host {
 
 namespace {
 
-std::string pathOf(const std::string &runDir, const std::string &host, const char *suffix)
-{
-	return runDir + "/hosts/" + host + suffix;
-}
-
 /// pid of a pid file whose process still exists and started when the file says; 0 otherwise.
 int livingPid(const std::string &path)
 {
@@ -34,6 +29,11 @@ int livingPid(const std::string &path)
 }
 
 } // namespace
+
+std::string hostFile(const std::string &runDir, const std::string &host, const char *suffix)
+{
+	return runDir + "/hosts/" + host + suffix;
+}
 
 unsigned long long processStartTime(int pid)
 {
@@ -54,7 +54,7 @@ runtime::Task<Result<void>> claimHostFiles(runtime::Reactor &reactor, const std:
 {
 	const std::string dir = runDir + "/hosts";
 	if (mkdir(dir.c_str(), 0750) != 0 && errno != EEXIST) co_return systemFailure(errno, "Cannot make " + dir);
-	const std::string alivePath = pathOf(runDir, host, ".alive"), pidPath = pathOf(runDir, host, ".pid");
+	const std::string alivePath = hostFile(runDir, host, ".alive"), pidPath = hostFile(runDir, host, ".pid");
 	xseg::UniqueFd alive(open(alivePath.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0640));
 	if (!alive) co_return systemFailure(errno, "Cannot open " + alivePath);
 	for (uint64_t waitedMs = 0, step = 2; flock(alive.get(), LOCK_EX | LOCK_NB) != 0; waitedMs += step, step = std::min<uint64_t>(step * 2, 200)) {
@@ -67,8 +67,9 @@ runtime::Task<Result<void>> claimHostFiles(runtime::Reactor &reactor, const std:
 			                                       " have not ended after 30 s. Is the disk stuck? Look at the kernel log, then start again.");
 		co_await reactor.sleepMs(step);
 	}
-	Result<void> held = reactor.holdUntilRingDies(std::move(alive));
-	if (!held) co_return std::move(held);
+	Result<runtime::HeldFile> held = reactor.hold(std::move(alive));
+	if (!held) co_return tl::unexpected<Error>(held.error());
+	held->abandon(); // for as long as the ring lives
 
 	const std::string text = std::to_string(getpid()) + " " + std::to_string(processStartTime(getpid())) + "\n";
 	const std::string temporary = pidPath + ".new";
@@ -81,7 +82,7 @@ runtime::Task<Result<void>> claimHostFiles(runtime::Reactor &reactor, const std:
 
 void releaseHostFiles(const std::string &runDir, const std::string &host)
 {
-	unlink(pathOf(runDir, host, ".pid").c_str());
+	unlink(hostFile(runDir, host, ".pid").c_str());
 }
 
 } // namespace archipelago::host

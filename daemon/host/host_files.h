@@ -2,7 +2,8 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //
 // The files a host keeps under runDir/hosts/: NAME.alive, locked for as long as any I/O of this process may still land
-// (the lock is held by the ring: it outlives the process until its last request is done), and NAME.pid, who we are.
+// (the lock is held by the ring: it outlives the process until its last request is done), NAME.pid, who we are, and NAME.sock
+// (host_socket.h).
 #pragma once
 
 #include "daemon/runtime/reactor.h"
@@ -14,6 +15,7 @@ namespace archipelago::host {
 /// Makes runDir/hosts, takes the alive lock (waits up to 30 s for a dead predecessor's I/O to end) and writes the pid file.
 /// E-BUSY: another host process of that name is alive (names its pid).
 runtime::Task<Result<void>> claimHostFiles(runtime::Reactor &reactor, const std::string &runDir, const std::string &host);
+std::string hostFile(const std::string &runDir, const std::string &host, const char *suffix);
 /// Removes the pid file; the alive file stays (removing a lock file races with its next taker).
 void releaseHostFiles(const std::string &runDir, const std::string &host);
 /// Start time of a process in clock ticks since boot (/proc/PID/stat field 22), 0 when it does not exist.

@@ -8,8 +8,8 @@
 #include "daemon/base/log.h"
 #include "daemon/composer/composer.h"
 #include "daemon/gateway/nbd/server.h"
-#include "daemon/host/control_link.h"
 #include "daemon/host/host_files.h"
+#include "daemon/host/host_socket.h"
 #include "daemon/mapper/mapper.h"
 #include "daemon/runtime/host_process.h"
 #include "daemon/store/blocker.h"
@@ -45,7 +45,7 @@ struct StartOrder {
 	std::vector<xseg::UniqueFd> fds;
 };
 
-Result<StartOrder> readOrder(ControlMessage message)
+Result<StartOrder> readOrder(xseg::ChannelMessage message)
 {
 	const json in = json::parse(message.text, nullptr, false);
 	const auto broken = [](const char *what) { return failure(ErrorCode::Failed, std::string("The supervisor's start message ") + what + "."); };
@@ -107,14 +107,23 @@ void hardenAgainstMemoryPressure(spdlog::logger &log)
 	std::ofstream("/proc/self/oom_score_adj") << "-900\n";
 }
 
+/// Sent to a supervisor that may be dead or hang: then it is dropped, the data path does not wait for it.
+void tell(xseg::FdChannel &link, const json &message)
+{
+	[[maybe_unused]] const auto sent = link.send(message.dump(-1, ' ', false, json::error_handler_t::replace));
+}
+
 class Host {
 public:
-	Host(ControlLink &link, StartOrder order, runtime::Reactor &reactor, const Config &config, int signalFd)
-	    : m_link(link), m_order(std::move(order)), m_reactor(reactor), m_log(roleLogger("host")), m_signalFd(signalFd),
+	Host(xseg::FdChannel link, StartOrder order, runtime::Reactor &reactor, const Config &config, int signalFd)
+	    : m_link(std::make_shared<xseg::FdChannel>(std::move(link))), m_order(std::move(order)), m_reactor(reactor),
+	      m_log(roleLogger("host")), m_signalFd(signalFd),
 	      m_process(context(config), rolesOf(config, m_order.host), makePeer,
 	                [this](const std::string &role, HostProcess::State state) {
-		                m_link.send({{"type", "role"}, {"role", role}, {"state", std::string(runtime::stateName(state))}});
-	                })
+		                tell(*m_link, {{"type", "role"}, {"role", role}, {"state", std::string(runtime::stateName(state))}});
+	                }),
+	      m_socket(reactor, hostFile(m_order.runDir, m_order.host, ".sock"), [this] { return hello(); },
+	               [this](xseg::FdChannel channel) { runtime::spawn(watch(std::make_shared<xseg::FdChannel>(std::move(channel)))); })
 	{
 	}
 
@@ -143,26 +152,32 @@ private:
 			fail("", claimed.error());
 			co_return;
 		}
+		if (const Result<void> listens = m_socket.open(); !listens) {
+			releaseHostFiles(m_order.runDir, m_order.host);
+			fail("", listens.error());
+			co_return;
+		}
 		runtime::spawn(watchSignals());
 		auto started = co_await m_process.start();
 		if (!started) {
+			m_socket.close();
 			releaseHostFiles(m_order.runDir, m_order.host);
 			fail(started.error().role, started.error().error);
 			co_return;
 		}
 		m_started = true;
 		m_log->info("host {} is up", m_order.host);
-		m_link.send({{"type", "ready"}});
+		tell(*m_link, {{"type", "ready"}});
 		if (m_stopWanted)
 			co_await stop();
 		else
-			runtime::spawn(watchLink());
+			runtime::spawn(watch(m_link));
 	}
 
 	void fail(const std::string &role, const Error &error)
 	{
 		m_log->error("{}{}{} [{}]", role, role.empty() ? "" : ": ", error.message, errorInfo(error.code).symbol);
-		m_link.send({{"type", "failed"}, {"role", role}, {"code", std::string(errorInfo(error.code).symbol)}, {"message", error.message}});
+		tell(*m_link, {{"type", "failed"}, {"role", role}, {"code", std::string(errorInfo(error.code).symbol)}, {"message", error.message}});
 		m_exit = 1;
 		m_reactor.stop();
 	}
@@ -171,10 +186,11 @@ private:
 	{
 		if (std::exchange(m_stopping, true)) co_return;
 		const Result<void> stopped = co_await m_process.stop();
+		m_socket.close();
 		releaseHostFiles(m_order.runDir, m_order.host);
 		if (stopped) {
 			m_log->info("host {} has stopped", m_order.host);
-			m_link.send({{"type", "stopped"}});
+			tell(*m_link, {{"type", "stopped"}});
 			m_reactor.stop();
 		} else
 			fail("", stopped.error());
@@ -199,45 +215,89 @@ private:
 		}
 	}
 
-	Task<void> watchLink()
+	/// Listens to whoever is connected until they go. A service that says so is our supervisor from then on.
+	Task<void> watch(std::shared_ptr<xseg::FdChannel> from)
 	{
-		while (m_link.open()) {
-			const int32_t events = co_await m_reactor.pollFd(m_link.fd(), POLLIN);
+		while (from->open()) {
+			const int32_t events = co_await m_reactor.pollFd(from->fd(), POLLIN);
 			if (events < 0) co_return;
-			while (auto message = m_link.receive(false)) handle(*message);
+			while (auto message = from->receive(false)) handle(from, *message);
 		}
-		m_log->info("the supervisor has gone; the data path goes on");
+		if (from == m_link) m_log->info("the supervisor has gone; the data path goes on");
 	}
 
-	void handle(const ControlMessage &message)
+	void handle(const std::shared_ptr<xseg::FdChannel> &from, const xseg::ChannelMessage &message)
 	{
 		const json in = json::parse(message.text, nullptr, false);
 		const json type = in.is_object() ? in.value("type", json()) : json();
-		if (type == json("stop")) {
+		const json role = in.is_object() ? in.value("role", json()) : json();
+		if (type == json("adopt")) {
+			m_log->info("another supervisor has taken over");
+			m_link = from;
+			// What happened between its hello and now.
+			for (const auto &now : m_process.status())
+				tell(*m_link, {{"type", "role"}, {"role", now.name}, {"state", std::string(runtime::stateName(now.state))}});
+		} else if (from != m_link) {
+			m_log->warn("somebody who is not the supervisor sent a message: ignored");
+		} else if (type == json("stop")) {
 			requestStop();
+		} else if ((type == json("stopRole") || type == json("startRole")) && role.is_string()) {
+			runtime::spawn(changeRole(type == json("startRole"), role.get<std::string>()));
 		} else if (type == json("status")) {
-			json roles = json::array();
-			for (const auto &role : m_process.status())
-				roles.push_back({{"name", role.name}, {"state", std::string(runtime::stateName(role.state))}, {"inflight", role.inflight}});
-			m_link.send({{"type", "status"}, {"roles", std::move(roles)}});
+			tell(*m_link, {{"type", "status"}, {"roles", rolesNow()}});
 		} else
 			m_log->warn("the supervisor sent a message this version does not know");
 	}
 
-	ControlLink &m_link;
+	json rolesNow() const
+	{
+		json roles = json::array();
+		for (const auto &role : m_process.status())
+			roles.push_back({{"name", role.name}, {"state", std::string(runtime::stateName(role.state))}, {"inflight", role.inflight}});
+		return roles;
+	}
+
+	Task<void> changeRole(bool start, std::string role)
+	{
+		Result<void> done;
+		if (m_stopping || !m_started)
+			done = failure(ErrorCode::Busy, "Host " + m_order.host + " is being started or stopped.");
+		else if (start)
+			done = co_await m_process.startRole(role);
+		else
+			done = co_await m_process.stopRole(role);
+		const std::string code = done ? std::string() : std::string(errorInfo(done.error().code).symbol);
+		if (!done) m_log->error("{} [{}]", done.error().message, code);
+		tell(*m_link, {{"type", "roleDone"}, {"role", role}, {"code", code}, {"message", done ? std::string() : done.error().message}});
+	}
+
+	HostSocket::Hello hello()
+	{
+		HostSocket::Hello out;
+		const json text = {{"type", "hello"}, {"host", m_order.host}, {"pid", getpid()}, {"startTime", processStartTime(getpid())},
+		                   {"version", ARCHIPELAGO_VERSION}, {"waiter", m_order.waiter}, {"config", m_order.configText},
+		                   {"configFile", m_order.configFile}, {"up", m_started}, {"roles", rolesNow()}};
+		out.text = text.dump(-1, ' ', false, json::error_handler_t::replace);
+		out.fds.push_back(m_reactor.segment().fd());
+		for (const xseg::UniqueFd &bell : m_reactor.bells()) out.fds.push_back(bell.get());
+		return out;
+	}
+
+	std::shared_ptr<xseg::FdChannel> m_link; ///< the supervisor's
 	StartOrder m_order;
 	runtime::Reactor &m_reactor;
 	std::shared_ptr<spdlog::logger> m_log;
 	int m_signalFd;
 	HostProcess m_process;
+	HostSocket m_socket;
 	bool m_started = false, m_stopWanted = false, m_stopping = false;
 	int m_exit = 0;
 };
 
-int refuse(ControlLink &link, const Error &error)
+int refuse(xseg::FdChannel &link, const Error &error)
 {
 	std::cerr << "archip-host: " << error.message << " [" << errorInfo(error.code).symbol << "]\n";
-	link.send({{"type", "failed"}, {"role", ""}, {"code", std::string(errorInfo(error.code).symbol)}, {"message", error.message}});
+	tell(link, {{"type", "failed"}, {"role", ""}, {"code", std::string(errorInfo(error.code).symbol)}, {"message", error.message}});
 	return 1;
 }
 
@@ -252,7 +312,7 @@ int hostMain(int controlFd)
 	signal(SIGPIPE, SIG_IGN);
 	const xseg::UniqueFd signalFd(signalfd(-1, &signals, SFD_CLOEXEC | SFD_NONBLOCK));
 
-	ControlLink link{xseg::UniqueFd(controlFd)};
+	xseg::FdChannel link{xseg::UniqueFd(controlFd)};
 	auto first = link.receive(true);
 	if (!first) {
 		std::cerr << "archip-host: the supervisor sent nothing\n";
@@ -284,7 +344,7 @@ int hostMain(int controlFd)
 	options.waiter = order->waiter;
 	auto reactor = runtime::Reactor::create(*segment, bells, options);
 	if (!reactor) return refuse(link, reactor.error());
-	Host host(link, std::move(*order), **reactor, parsed.config, signalFd.get());
+	Host host(std::move(link), std::move(*order), **reactor, parsed.config, signalFd.get());
 	return host.run();
 }
 

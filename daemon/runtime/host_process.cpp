@@ -1,7 +1,7 @@
 // SPDX-FileCopyrightText: The Archipelago project
 // SPDX-License-Identifier: GPL-3.0-or-later
 //
-// Start in order, stop in reverse.
+// Start in order, stop in reverse; a single role whenever it is at rest.
 #include "daemon/runtime/host_process.h"
 
 namespace archipelago::runtime {
@@ -29,25 +29,47 @@ void HostProcess::set(Role &role, State state)
 	m_observer(role.name, state);
 }
 
+HostProcess::Role *HostProcess::find(const std::string &name)
+{
+	for (Role &role : m_roles)
+		if (role.name == name) return &role;
+	return nullptr;
+}
+
+Task<Result<void>> HostProcess::startOne(Role &role)
+{
+	set(role, State::Starting);
+	role.peer = m_factory(m_context, role.name);
+	Result<void> started;
+	if (role.peer)
+		started = co_await role.peer->start();
+	else
+		started = failure(ErrorCode::Config, "Cannot start " + role.name + ": the configuration names no such role.");
+	if (!started) role.peer.reset();
+	set(role, started ? State::Up : State::Stopped);
+	co_return std::move(started);
+}
+
+Task<Result<void>> HostProcess::stopOne(Role &role)
+{
+	set(role, State::Stopping);
+	Result<void> stopped = co_await role.peer->stop();
+	role.peer.reset();
+	set(role, State::Stopped);
+	if (!stopped) co_return tl::unexpected<Error>(stopped.error().within(role.name));
+	co_return std::move(stopped);
+}
+
 Task<tl::expected<void, HostProcess::Failure>> HostProcess::start()
 {
 	for (Role &role : m_roles) {
-		set(role, State::Starting);
-		role.peer = m_factory(m_context, role.name);
-		Result<void> started;
-		if (role.peer)
-			started = co_await role.peer->start();
-		else
-			started = failure(ErrorCode::Config, "Cannot start " + role.name + ": the configuration names no such role.");
+		Result<void> started = co_await startOne(role);
 		if (!started) {
-			role.peer.reset();
-			set(role, State::Stopped);
 			const Result<void> stopped = co_await stop();
 			(void)stopped; // the start's own error is the one to report
 			Failure failed{role.name, started.error()};
 			co_return tl::unexpected<Failure>(std::move(failed));
 		}
-		set(role, State::Up);
 	}
 	co_return tl::expected<void, Failure>{};
 }
@@ -58,13 +80,31 @@ Task<Result<void>> HostProcess::stop()
 	for (size_t i = m_roles.size(); i-- > 0;) {
 		Role &role = m_roles[i];
 		if (!role.peer) continue;
-		set(role, State::Stopping);
-		Result<void> stopped = co_await role.peer->stop();
-		if (!stopped && first) first = tl::unexpected<Error>(stopped.error().within(role.name));
-		role.peer.reset();
-		set(role, State::Stopped);
+		// One that is being started or stopped on its own ends that first.
+		while (role.state == State::Starting || role.state == State::Stopping) co_await m_context.reactor.sleepMs(1);
+		if (!role.peer) continue;
+		Result<void> stopped = co_await stopOne(role);
+		if (!stopped && first) first = std::move(stopped);
 	}
 	co_return std::move(first);
+}
+
+Task<Result<void>> HostProcess::startRole(std::string name)
+{
+	Role *role = find(name);
+	if (!role) co_return failure(ErrorCode::NotFound, "This host has no role " + name + ".");
+	if (role->state == State::Up) co_return Result<void>{};
+	if (role->state != State::Stopped) co_return failure(ErrorCode::Busy, name + " is just being started or stopped.");
+	co_return co_await startOne(*role);
+}
+
+Task<Result<void>> HostProcess::stopRole(std::string name)
+{
+	Role *role = find(name);
+	if (!role) co_return failure(ErrorCode::NotFound, "This host has no role " + name + ".");
+	if (role->state == State::Stopped) co_return Result<void>{};
+	if (role->state != State::Up) co_return failure(ErrorCode::Busy, name + " is just being started or stopped.");
+	co_return co_await stopOne(*role);
 }
 
 std::vector<HostProcess::RoleStatus> HostProcess::status() const

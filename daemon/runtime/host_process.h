@@ -2,7 +2,8 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //
 // HostProcess: the roles of one process. Builds them in start order, starts each and waits for it; stops in reverse. A role that
-// fails to start takes back those started before it: a host runs all of its roles or none.
+// fails to start takes back those started before it: a host comes up with all of its roles or not at all. Later single roles
+// may be drained and attached again, while the others go on.
 #pragma once
 
 #include "daemon/runtime/peer.h"
@@ -36,6 +37,10 @@ public:
 	Task<tl::expected<void, Failure>> start();
 	/// Always goes through all of them; the first error is reported.
 	Task<Result<void>> stop();
+	/// One role. Starting one that is up and stopping one that is stopped succeeds. E-NOTFOUND, E-BUSY (it is just being started
+	/// or stopped), and what the peer says.
+	Task<Result<void>> startRole(std::string name);
+	Task<Result<void>> stopRole(std::string name);
 	std::vector<RoleStatus> status() const;
 
 private:
@@ -45,6 +50,9 @@ private:
 		State state = State::Stopped;
 	};
 	void set(Role &role, State state);
+	Role *find(const std::string &name);
+	Task<Result<void>> startOne(Role &role);
+	Task<Result<void>> stopOne(Role &role);
 
 	PeerContext m_context;
 	Factory m_factory;

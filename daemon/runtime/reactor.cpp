@@ -23,7 +23,6 @@ namespace archipelago::runtime {
 namespace {
 
 constexpr unsigned kDrainBudget = 64;
-constexpr unsigned kMaxHeldFiles = 16;
 constexpr uint64_t kSafetyNs = 100'000'000;
 
 void clearEvent(int fd)
@@ -73,8 +72,8 @@ Result<std::unique_ptr<Reactor>> Reactor::create(const xseg::Segment &segment, c
 		                                      ". Needs Linux 6.1 or newer with kernel.io_uring_disabled = 0 (sysctl) and enough "
 		                                      "locked memory (ulimit -l).");
 	reactor->m_ringReady = true;
-	// Empty slots for the files whose locks must live as long as the ring (holdUntilRingDies).
-	r = io_uring_register_files_sparse(&reactor->m_ring, kMaxHeldFiles);
+	// Empty slots for the files whose locks must live as long as the ring (hold).
+	r = io_uring_register_files_sparse(&reactor->m_ring, static_cast<unsigned>(reactor->m_heldSlots.size()));
 	if (r < 0) return failure(ErrorCode::Failed, std::string("Cannot register files with io_uring: ") + std::strerror(-r));
 	return reactor;
 }
@@ -99,14 +98,26 @@ io_uring_sqe *Reactor::prepare(Completion &completion)
 	return sqe;
 }
 
-Result<void> Reactor::holdUntilRingDies(xseg::UniqueFd fd)
+Result<HeldFile> Reactor::hold(xseg::UniqueFd fd)
 {
-	if (m_heldFiles == kMaxHeldFiles) return failure(ErrorCode::Limit, "Cannot hold more than 16 lock files in one ring.");
+	const auto slot = std::find(m_heldSlots.begin(), m_heldSlots.end(), false);
+	if (slot == m_heldSlots.end()) return failure(ErrorCode::Limit, "Cannot hold more than 16 lock files in one ring.");
+	const auto number = static_cast<unsigned>(slot - m_heldSlots.begin());
 	int raw = fd.get();
-	const int r = io_uring_register_files_update(&m_ring, m_heldFiles, &raw, 1);
+	const int r = io_uring_register_files_update(&m_ring, number, &raw, 1);
 	if (r != 1) return systemFailure(r < 0 ? -r : EIO, "Cannot register a lock file with io_uring");
-	++m_heldFiles;
-	return {};
+	*slot = true;
+	return HeldFile(*this, number);
+}
+
+void HeldFile::reset()
+{
+	Reactor *reactor = std::exchange(m_reactor, nullptr);
+	if (!reactor) return;
+	// The kernel drops the file once what it had under way when we ask is done: nothing of its owner's, by contract.
+	int none = -1;
+	io_uring_register_files_update(&reactor->m_ring, m_slot, &none, 1);
+	reactor->m_heldSlots[m_slot] = false;
 }
 
 void Reactor::attach(ServedPort &port)

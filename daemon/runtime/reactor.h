@@ -68,6 +68,33 @@ private:
 	uint64_t m_dueNs = 0;
 };
 
+/// An open file that lives in a reactor's ring, and with it whatever lock was taken through it. Let go by destruction, when its
+/// owner has nothing in flight any more; for a process that is killed the kernel does it, after the ring's last request.
+class HeldFile {
+public:
+	HeldFile() = default;
+	HeldFile(HeldFile &&other) noexcept : m_reactor(std::exchange(other.m_reactor, nullptr)), m_slot(other.m_slot) {}
+	HeldFile &operator=(HeldFile &&other) noexcept
+	{
+		if (this != &other) {
+			reset();
+			m_reactor = std::exchange(other.m_reactor, nullptr);
+			m_slot = other.m_slot;
+		}
+		return *this;
+	}
+	~HeldFile() { reset(); }
+	void reset();
+	/// Leaves it in the ring until that dies.
+	void abandon() { m_reactor = nullptr; }
+
+private:
+	friend class Reactor;
+	HeldFile(Reactor &reactor, unsigned slot) : m_reactor(&reactor), m_slot(slot) {}
+	Reactor *m_reactor = nullptr;
+	unsigned m_slot = 0;
+};
+
 class Reactor {
 public:
 	struct Options {
@@ -108,8 +135,8 @@ public:
 	Task<int> offload(std::function<int()> fn);
 
 	/// Keeps an open file (a held lock) in the ring itself: the kernel releases it only when the ring's last request is
-	/// done, which is later than the death of the process. The caller's descriptor is closed. At most 16.
-	Result<void> holdUntilRingDies(xseg::UniqueFd fd);
+	/// done, which is later than the death of the process. The caller's descriptor is closed. At most 16 at a time.
+	Result<HeldFile> hold(xseg::UniqueFd fd);
 
 	void attach(ServedPort &port);
 	void detach(ServedPort &port);
@@ -127,6 +154,7 @@ public:
 	static uint64_t nowNs(); ///< CLOCK_BOOTTIME
 
 private:
+	friend class HeldFile;
 	friend class Timer;
 	friend class IoAwaiter;
 	friend class ServedPort;
@@ -160,7 +188,7 @@ private:
 	std::vector<std::pair<uint64_t, std::function<void()>>> m_hooks;
 	uint64_t m_nextHook = 1;
 	std::vector<std::function<void()>> m_posted;
-	unsigned m_heldFiles = 0;
+	std::array<bool, 16> m_heldSlots{}; ///< taken places in the ring's table of files
 	std::unique_ptr<Offload> m_offload;
 };
 

@@ -2,12 +2,24 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //
 // Handing requests in and out of a port. The outbox keeps order per port: while it holds something, later sends queue behind.
+// What is parked for a blocker that is away is looked at every few milliseconds: nobody tells when a port is bound.
 #include "daemon/runtime/served_port.h"
 
 #include <cerrno>
 #include <cstring>
 
 namespace archipelago::runtime {
+
+namespace {
+
+constexpr uint64_t kParkedMs = 5;
+
+bool waitsForItsPeer(uint16_t op)
+{
+	return op >= static_cast<uint16_t>(Op::ObjRead) && op <= static_cast<uint16_t>(Op::ObjPunch);
+}
+
+} // namespace
 
 Result<std::unique_ptr<ServedPort>> ServedPort::bind(Reactor &reactor, xseg::BufferPool &buffers, xseg::PortNo number,
                                                      uint32_t maxInflight, PortHandler &handler)
@@ -27,7 +39,7 @@ Result<std::unique_ptr<ServedPort>> ServedPort::bind(Reactor &reactor, xseg::Buf
 }
 
 ServedPort::ServedPort(Reactor &reactor, std::unique_ptr<xseg::Port> port, PortHandler &handler)
-    : m_reactor(reactor), m_port(std::move(port)), m_handler(handler)
+    : m_reactor(reactor), m_port(std::move(port)), m_handler(handler), m_parkTimer(reactor, [this] { retryParked(); })
 {
 }
 
@@ -36,6 +48,7 @@ ServedPort::~ServedPort()
 	m_reactor.detach(*this);
 	m_outbox.clear(); // each fails back
 	m_local.clear();
+	m_parked.clear();
 }
 
 void ServedPort::pauseRequests(bool paused)
@@ -62,12 +75,24 @@ bool ServedPort::trySend(Outgoing &out)
 	}
 	if (sent) return true;
 	if (m_port->lastError() != ENOTCONN) return false;
+	if (waitsForItsPeer(out.request->op)) {
+		m_parked.push_back(std::move(out));
+		if (!m_parkTimer.active()) m_parkTimer.startMs(kParkedMs);
+		return true;
+	}
 	// Nobody is there. Answer here, next turn: a handler does not expect onReply() inside its own send.
 	out.request->status = wireStatus(ErrorCode::Peer);
 	out.request->serviced = 0;
 	m_local.push_back(std::move(out.request));
 	m_reactor.wakePort(*this);
 	return true;
+}
+
+void ServedPort::retryParked()
+{
+	std::deque<Outgoing> parked;
+	parked.swap(m_parked); // one that still has nowhere to go is parked anew
+	for (Outgoing &out : parked) send(std::move(out));
 }
 
 bool ServedPort::drain(unsigned budget)

@@ -3,7 +3,8 @@
 //
 // ServedPort: a port of the segment, driven by a reactor. Hands what arrives to its handler, and turns the library's
 // back-pressure (a full ring) into an outbox that is retried each turn, so that handlers never wait and never lose one.
-// A destination that is not bound answers at once, locally, with E-PEER.
+// A destination that is not bound answers at once, locally, with E-PEER; but operations on objects wait for it: a blocker
+// keeps nothing that its successor could not do as well, so its death or restart is a delay for its clients and no error.
 //
 // Caller: requests of one's own as awaitables, on top of a ServedPort.
 #pragma once
@@ -44,7 +45,7 @@ public:
 	/// While true, requests stay in the ring (the peer has as many in hand as nr_ops allows). Replies still come.
 	void pauseRequests(bool paused);
 	/// Nothing in the outbox.
-	bool idle() const { return m_outbox.empty() && m_local.empty(); }
+	bool idle() const { return m_outbox.empty() && m_local.empty() && m_parked.empty(); }
 
 private:
 	friend class Reactor;
@@ -58,6 +59,7 @@ private:
 	ServedPort(Reactor &reactor, std::unique_ptr<xseg::Port> port, PortHandler &handler);
 	void send(Outgoing out);
 	bool trySend(Outgoing &out);
+	void retryParked();
 	/// Up to `budget` of each kind; true when there may be more.
 	bool drain(unsigned budget);
 
@@ -67,6 +69,8 @@ private:
 	bool m_paused = false, m_queued = false;
 	std::deque<Outgoing> m_outbox;           ///< waits for room in a ring, in order
 	std::deque<xseg::RequestRef> m_local;    ///< answered here: the destination is not there
+	std::deque<Outgoing> m_parked;           ///< waits for its destination to be bound, in order
+	Timer m_parkTimer;
 };
 
 /// Own requests as awaitables. Its owner passes replies with npath == 0 to deliver().

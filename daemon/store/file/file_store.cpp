@@ -100,7 +100,10 @@ runtime::Task<Result<void>> FileStore::takeLock()
 	}
 	xseg::UniqueFd forRing = m_dir.lock().duplicate();
 	if (!forRing) co_return systemFailure(errno, "Cannot duplicate the lock of " + m_options.dir);
-	co_return m_reactor.holdUntilRingDies(std::move(forRing));
+	Result<runtime::HeldFile> held = m_reactor.hold(std::move(forRing));
+	if (!held) co_return tl::unexpected<Error>(held.error());
+	m_heldLock = std::move(*held);
+	co_return Result<void>{};
 }
 
 runtime::Task<void> FileStore::close()
@@ -110,6 +113,7 @@ runtime::Task<void> FileStore::close()
 	m_cache.closeAll();
 	// No I/O is left that the lock would have to outlive.
 	m_dir.close();
+	m_heldLock.reset();
 	m_descriptors.release();
 	m_open = false;
 }

@@ -104,6 +104,7 @@ private:
 	StoreDir m_dir;
 	FdCache m_cache;
 	SyncQueue m_sync;
+	runtime::HeldFile m_heldLock; ///< the ring's own hold on the store's lock
 	bool m_open = false, m_closing = false, m_direct = false;
 	uint32_t m_inflight = 0;
 	uint64_t m_temporaries = 0; ///< counts their names

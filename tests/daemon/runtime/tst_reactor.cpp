@@ -129,11 +129,33 @@ private slots:
 			Rig rig;
 			xseg::UniqueFd fd(open(path.c_str(), O_RDWR | O_CLOEXEC));
 			QCOMPARE(flock(fd.get(), LOCK_EX | LOCK_NB), 0);
-			QVERIFY(rig.reactor->holdUntilRingDies(std::move(fd)));
+			auto held = rig.reactor->hold(std::move(fd));
+			QVERIFY(held);
 			QCOMPARE(flock(probe, LOCK_EX | LOCK_NB), -1); // no descriptor is left, the lock is
 			QCOMPARE(errno, EWOULDBLOCK);
+			rig.reactor->runUntil([n = 0]() mutable { return ++n > 3; });
+			held->abandon(); // as if killed: nobody lets go of it
 		}
 		QCOMPARE(flock(probe, LOCK_EX), 0); // waits for the ring's end, which the kernel completes in the background
+		close(probe);
+	}
+
+	void aHeldFileThatIsLetGoGivesItsPlaceBack()
+	{
+		QTemporaryDir dir;
+		const std::string path = dir.filePath("lock").toStdString();
+		Rig rig;
+		const int probe = open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+		for (int round = 0; round < 40; ++round) { // more often than a ring has places
+			xseg::UniqueFd fd(open(path.c_str(), O_RDWR | O_CLOEXEC));
+			QCOMPARE(flock(fd.get(), LOCK_EX), 0);
+			auto held = rig.reactor->hold(std::move(fd));
+			QVERIFY(held);
+			QCOMPARE(flock(probe, LOCK_EX | LOCK_NB), -1);
+			held->reset();
+			QCOMPARE(flock(probe, LOCK_EX), 0); // the kernel lets go in its own time
+			QCOMPARE(flock(probe, LOCK_UN), 0);
+		}
 		close(probe);
 	}
 

@@ -158,6 +158,38 @@ private slots:
 		QCOMPARE(p.client.failed, 0u);
 	}
 
+	void anObjectOperationWaitsForItsBlocker()
+	{
+		Pair p;
+		for (int i = 0; i < 100; ++i) {
+			xseg::RequestRef request = p.a->port().get();
+			QVERIFY(request);
+			request->op = static_cast<uint16_t>(Op::ObjRead);
+			request->offset = static_cast<uint64_t>(i);
+			p.a->submit(std::move(request), 50);
+		}
+		QVERIFY(!p.a->idle());
+		p.rig.run(p.rig.reactor->sleepMs(30)); // some rounds of looking in vain
+		QCOMPARE(p.client.replies, 0u);
+		auto late = ServedPort::bind(*p.rig.reactor, p.buffers, 50, 256, p.echo);
+		QVERIFY(late);
+		p.rig.reactor->runUntil([&] { return p.client.replies == 100; });
+		QCOMPARE(p.client.failed, 0u);
+		QVERIFY(p.a->idle());
+		QCOMPARE(p.a->port().inflight(), 0u);
+	}
+
+	void whatWaitsIsGivenBackWhenItsSenderGoes()
+	{
+		Pair p;
+		xseg::RequestRef request = p.a->port().get(4096);
+		request->op = static_cast<uint16_t>(Op::ObjWrite);
+		p.a->submit(std::move(request), 50);
+		QVERIFY(!p.a->idle());
+		p.a.reset(); // nothing is out and nothing leaks: the port could unbind
+		QCOMPARE(p.buffers.bytesInUse(), 0u);
+	}
+
 	void aControlMessageCarriesItsReason()
 	{
 		struct Refuser : PortHandler {

@@ -149,20 +149,25 @@ private slots:
 		auto other = StoreLock::open(dir.get());
 		QVERIFY(other);
 		auto bench = std::make_unique<Bench>();
+		runtime::HeldFile kept;
 		{
 			auto lock = StoreLock::open(dir.get());
 			QVERIFY(lock);
 			QVERIFY(*lock->tryLock() == StoreLock::State::Taken);
-			QVERIFY(bench->reactor().holdUntilRingDies(lock->duplicate()));
+			auto held = bench->reactor().hold(lock->duplicate());
+			QVERIFY(held);
+			kept = std::move(*held);
 			QVERIFY(*other->tryLock() == StoreLock::State::Ending); // no name in it yet
 			lock->sign(LockHolder::self({}, "blockerb"));
 		} // as if killed: the descriptor is gone, nobody unlocked
 		QVERIFY(*other->tryLock() == StoreLock::State::Held);
+		kept.abandon(); // and nobody lets go of the ring's
 		bench.reset();
 		QTRY_VERIFY(*other->tryLock() == StoreLock::State::Taken); // the kernel takes rings apart in its own time
 
 		Bench living;
-		QVERIFY(living.reactor().holdUntilRingDies(other->duplicate()));
+		const auto held = living.reactor().hold(other->duplicate());
+		QVERIFY(held);
 		auto next = StoreLock::open(dir.get());
 		QVERIFY(next);
 		QVERIFY(*next->tryLock() != StoreLock::State::Taken);
