@@ -40,6 +40,7 @@ using runtime::Task;
 /// The first message, checked.
 struct StartOrder {
 	std::string host, configText, configFile, runDir, stateDir;
+	std::vector<std::string> without;
 	uint32_t waiter = 0;
 	bool trial = false, createDirs = false;
 	std::vector<xseg::UniqueFd> fds;
@@ -60,6 +61,8 @@ Result<StartOrder> readOrder(xseg::ChannelMessage message)
 	const auto flag = [&in](const char *key) { const auto it = in.find(key); return it != in.end() && it->is_boolean() && it->get<bool>(); };
 	order.trial = flag("trial");
 	order.createDirs = flag("createDirs");
+	for (const json &role : in.value("without", json::array()))
+		if (role.is_string()) order.without.push_back(role.get<std::string>());
 	const auto waiter = in.find("waiter");
 	if (waiter == in.end() || !waiter->is_number_unsigned()) return broken("names no waiter");
 	order.waiter = waiter->get<uint32_t>();
@@ -158,7 +161,7 @@ private:
 			co_return;
 		}
 		runtime::spawn(watchSignals());
-		auto started = co_await m_process.start();
+		auto started = co_await m_process.start(m_order.without);
 		if (!started) {
 			m_socket.close();
 			releaseHostFiles(m_order.runDir, m_order.host);

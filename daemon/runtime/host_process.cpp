@@ -4,6 +4,8 @@
 // Start in order, stop in reverse; a single role whenever it is at rest.
 #include "daemon/runtime/host_process.h"
 
+#include <algorithm>
+
 namespace archipelago::runtime {
 
 std::string_view stateName(HostProcess::State state)
@@ -60,9 +62,10 @@ Task<Result<void>> HostProcess::stopOne(Role &role)
 	co_return std::move(stopped);
 }
 
-Task<tl::expected<void, HostProcess::Failure>> HostProcess::start()
+Task<tl::expected<void, HostProcess::Failure>> HostProcess::start(std::vector<std::string> without)
 {
 	for (Role &role : m_roles) {
+		if (std::find(without.begin(), without.end(), role.name) != without.end()) continue;
 		Result<void> started = co_await startOne(role);
 		if (!started) {
 			const Result<void> stopped = co_await stop();

@@ -34,7 +34,8 @@ public:
 	/// `roles` in start order.
 	HostProcess(PeerContext context, std::vector<std::string> roles, Factory factory, Observer observer);
 
-	Task<tl::expected<void, Failure>> start();
+	/// Those in `without` stay stopped.
+	Task<tl::expected<void, Failure>> start(std::vector<std::string> without = {});
 	/// Always goes through all of them; the first error is reported.
 	Task<Result<void>> stop();
 	/// One role. Starting one that is up and stopping one that is stopped succeeds. E-NOTFOUND, E-BUSY (it is just being started

@@ -20,8 +20,8 @@ std::string seconds(int ms)
 
 } // namespace
 
-HostRun::HostRun(const QString &name, SpawnedHost spawned, const QString &logFile, const SupervisorTimeouts &timeouts, QObject *parent) :
-    QObject(parent), m_handle(name, std::move(spawned), nullptr), m_logFile(logFile), m_timeouts(timeouts)
+HostRun::HostRun(const QString &name, HostProcess process, const QString &logFile, const SupervisorTimeouts &timeouts, QObject *parent) :
+    QObject(parent), m_handle(name, std::move(process), nullptr), m_logFile(logFile), m_timeouts(timeouts)
 {
 	m_deadline.setSingleShot(true);
 	connect(&m_deadline, &QTimer::timeout, this, &HostRun::overdue);
@@ -46,7 +46,41 @@ HostRun::HostRun(const QString &name, SpawnedHost spawned, const QString &logFil
 		m_saidStopped = true;
 		m_deadline.start(kExitMs);
 	});
+	m_changeDeadline.setSingleShot(true);
+	connect(&m_changeDeadline, &QTimer::timeout, this, [this] {
+		roleChangeEnded(failure(ErrorCode::Timeout, m_changing.toStdString() + " has not ended within " + seconds(m_changeDeadline.interval()) + "."));
+	});
+	connect(&m_handle, &HostHandle::roleDone, this, [this](const QString &role, const std::optional<Error> &error) {
+		if (role != m_changing) return; // of a change that was given up
+		if (error)
+			roleChangeEnded(tl::unexpected<Error>(*error));
+		else
+			roleChangeEnded({});
+	});
 	connect(&m_handle, &HostHandle::ended, this, &HostRun::processEnded);
+}
+
+void HostRun::takeOver(bool up)
+{
+	m_phase = up ? Phase::Up : Phase::Starting;
+	if (!up) m_deadline.start(m_timeouts.startMs + kFirstWordSlackMs);
+	m_handle.sendAdopt();
+}
+
+void HostRun::changeRole(const QString &role, bool start, Done done)
+{
+	ARCHIPELAGO_ASSERT(!m_changed);
+	m_changing = role;
+	m_changed = std::move(done);
+	m_changeDeadline.start(start ? m_timeouts.startMs : m_timeouts.drainMs);
+	m_handle.sendRole(role, start);
+}
+
+void HostRun::roleChangeEnded(Result<void> result)
+{
+	m_changeDeadline.stop();
+	m_changing.clear();
+	if (const Done done = std::exchange(m_changed, nullptr)) done(std::move(result));
 }
 
 void HostRun::waitReady(Done done)
@@ -97,8 +131,9 @@ std::optional<Error> HostRun::errorOf(const HostExit &exit) const
 void HostRun::processEnded(const HostExit &exit)
 {
 	m_deadline.stop();
-	End end{m_phase, exit, {}, errorOf(exit), true};
+	End end{m_phase, exit, {}, errorOf(exit), true, {}};
 	end.orderly = !exit.signalled && (m_failure || m_saidStopped || exit.clean());
+	end.process = {.pid = pid(), .startTime = startTime()};
 	if (m_phase == Phase::Starting) {
 		end.failedRole = m_failure ? m_failedRole : m_currentRole;
 		// A host that left by itself, cleanly, before it was ready: somebody ended it.
@@ -106,6 +141,7 @@ void HostRun::processEnded(const HostExit &exit)
 	}
 	const Done done = std::exchange(m_done, nullptr);
 	emit gone(end);
+	if (m_changed) roleChangeEnded(failure(ErrorCode::Peer, "Host " + name().toStdString() + " ended meanwhile."));
 	if (!done) return;
 	if (end.error)
 		done(tl::unexpected<Error>(*end.error));

@@ -5,7 +5,6 @@
 // that died in between: it finds its message, or (killed before the send) an end of file and goes.
 #include "dbus/service/host_spawn.h"
 
-#include "daemon/base/host_protocol.h"
 #include "dbus/service/pidfd.h"
 
 #include <fcntl.h>
@@ -48,31 +47,15 @@ struct SpawnActions {
 	SpawnActions &operator=(const SpawnActions &) = delete;
 };
 
-Result<void> sendStart(int socket, const QByteArray &text, const std::vector<xseg::UniqueFd> &fds)
+Result<void> sendStart(xseg::FdChannel &channel, const QByteArray &text, const std::vector<xseg::UniqueFd> &fds)
 {
 	std::vector<int> numbers;
 	for (const xseg::UniqueFd &fd : fds) numbers.push_back(fd.get());
-	const size_t bytes = numbers.size() * sizeof(int);
-	std::vector<char> control(CMSG_SPACE(bytes), 0);
-	iovec part{const_cast<char *>(text.constData()), static_cast<size_t>(text.size())};
-	msghdr header{};
-	header.msg_iov = &part;
-	header.msg_iovlen = 1;
-	header.msg_control = control.data();
-	header.msg_controllen = control.size();
-	cmsghdr *message = CMSG_FIRSTHDR(&header);
-	message->cmsg_level = SOL_SOCKET;
-	message->cmsg_type = SCM_RIGHTS;
-	message->cmsg_len = CMSG_LEN(bytes);
-	std::memcpy(CMSG_DATA(message), numbers.data(), bytes);
-
-	// Room for the whole message: with the default a long configuration would not fit. Best effort, the send tells.
-	const int room = static_cast<int>(kHostMessageMax);
-	setsockopt(socket, SOL_SOCKET, SO_SNDBUF, &room, sizeof room);
-	if (sendmsg(socket, &header, MSG_NOSIGNAL | MSG_DONTWAIT) >= 0) return {};
-	if (errno == EMSGSIZE || errno == EAGAIN)
+	const auto sent = channel.send({text.constData(), static_cast<size_t>(text.size())}, numbers);
+	if (sent) return {};
+	if (sent.error().errnum == EMSGSIZE || sent.error().errnum == EAGAIN)
 		return failure(ErrorCode::Config, "The configuration file is too long to hand to a host process (" + std::to_string(text.size()) + " bytes).");
-	return systemFailure(errno, "Cannot hand the segment to a host process");
+	return systemFailure(sent.error().errnum, "Cannot hand the segment to a host process");
 }
 
 } // namespace
@@ -84,17 +67,16 @@ std::string hostProgramPath(const std::string &ourDirectory)
 	return ARCHIPELAGO_LIBEXECDIR "/archip-host";
 }
 
-Result<SpawnedHost> spawnHost(SpawnRequest request)
+Result<HostProcess> spawnHost(SpawnRequest request)
 {
 	int pair[2];
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) != 0) return systemFailure(errno, "Cannot make a socket pair");
-	SpawnedHost host;
-	host.socket.reset(pair[0]);
+	HostProcess host;
+	host.channel = xseg::FdChannel(xseg::UniqueFd(pair[0]));
 	const xseg::UniqueFd theirs(pair[1]);
-	if (fcntl(host.socket.get(), F_SETFL, O_NONBLOCK) != 0) return systemFailure(errno, "Cannot set up a socket pair");
 	const xseg::UniqueFd log(open(request.logFile.c_str(), O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0640));
 	if (!log) return systemFailure(errno, "Cannot open the log file " + request.logFile);
-	if (auto sent = sendStart(host.socket.get(), request.startMessage, request.fds); !sent) return tl::unexpected<Error>(sent.error());
+	if (auto sent = sendStart(host.channel, request.startMessage, request.fds); !sent) return tl::unexpected<Error>(sent.error());
 
 	SpawnActions spawn;
 	posix_spawn_file_actions_addopen(&spawn.actions, STDIN_FILENO, "/dev/null", O_RDONLY, 0);
@@ -124,6 +106,7 @@ Result<SpawnedHost> spawnHost(SpawnRequest request)
 		waitid(P_PID, static_cast<id_t>(host.pid), nullptr, WEXITED);
 		return systemFailure(why, "Cannot watch a host process");
 	}
+	host.startTime = startTimeOf(host.pid);
 	return host;
 }
 

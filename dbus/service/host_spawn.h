@@ -7,7 +7,7 @@
 #pragma once
 
 #include "daemon/base/errors.h"
-#include "xseg/fd.h"
+#include "xseg/fd_channel.h"
 
 #include <sys/types.h>
 
@@ -25,14 +25,17 @@ struct SpawnRequest {
 	std::vector<xseg::UniqueFd> fds; ///< go along with it: segment, bells
 };
 
-struct SpawnedHost {
+/// A host process that runs: started by us, or taken over from an earlier service (host_adoption.h).
+struct HostProcess {
 	pid_t pid = 0;
+	unsigned long long startTime = 0; ///< clock ticks since boot (/proc/PID/stat, field 22)
+	bool ours = true;                 ///< our child: how it ends can be told
 	xseg::UniqueFd pidfd;
-	xseg::UniqueFd socket; ///< our end, non-blocking
+	xseg::FdChannel channel;
 };
 
 /// Errors: E-FAILED (the program), E-NOTFOUND, E-DENIED (log file), E-LIMIT (descriptors), E-CONFIG (the message is too long).
-Result<SpawnedHost> spawnHost(SpawnRequest request);
+Result<HostProcess> spawnHost(SpawnRequest request);
 
 /// The program to run: beside our own binary, else in the system's libexec directory.
 std::string hostProgramPath(const std::string &ourDirectory);

@@ -36,7 +36,8 @@ QString crashVerdict(const InstanceFacts &facts)
 	const QStringList roles = facts.layout.rolesOf(host);
 	QString down;
 	if (!roles.isEmpty()) down = QLatin1String("; ") + listed(roles, " is down", " are down");
-	return QStringLiteral("host %1 ended by %2%3. Try: archipelago start").arg(host, facts.crashed.first(), down);
+	const QString next = facts.restarting.value(host, QStringLiteral("Try: archipelago start"));
+	return QStringLiteral("host %1 ended by %2%3. %4").arg(host, facts.crashed.first(), down, next);
 }
 
 } // namespace
@@ -57,7 +58,7 @@ QString instanceState(const InstanceFacts &facts)
 	if (facts.activity == Activity::Stopping) return QStringLiteral("stopping");
 	const auto &roles = facts.layout.roles;
 	const auto up = std::ranges::count(roles, PeerState::Up, &PeerRole::state);
-	if (facts.crashed.isEmpty() && facts.orphans.empty()) {
+	if (facts.crashed.isEmpty() && facts.orphans.empty() && facts.problems.isEmpty()) {
 		if (!roles.isEmpty() && up == roles.size()) return QStringLiteral("running");
 		if (std::ranges::none_of(roles, runs)) return QStringLiteral("stopped");
 	}
@@ -75,6 +76,7 @@ QString instanceVerdict(const InstanceFacts &facts)
 	const HostLayout &layout = facts.layout;
 	if (const QStringList stuck = namesOf(layout, PeerState::Stuck); !stuck.isEmpty())
 		return listed(stuck, " does not answer", " do not answer") + QStringLiteral(". Try: archipelago restart ") + stuck.first();
+	if (!facts.problems.isEmpty()) return facts.problems.first();
 	if (!facts.startError.isEmpty()) return QStringLiteral("The last start failed: ") + facts.startError;
 	if (std::ranges::any_of(layout.roles, runs)) {
 		const QStringList down = namesOf(layout, PeerState::Stopped) + namesOf(layout, PeerState::Failed);

@@ -17,6 +17,8 @@ struct InstanceFacts {
 	HostLayout layout;
 	Activity activity = Activity::None;
 	QMap<QString, QString> crashed; ///< host -> how it ended, until the next order deals with it
+	QMap<QString, QString> restarting; ///< of those: what is being done about it
+	QMap<QString, QString> problems;   ///< role -> what is wrong although it runs, and the next step: a full store, a stopped volume
 	std::vector<Orphan> orphans;
 	QString startError;             ///< why the last start failed; empty after one that did not
 	QString configError;            ///< why the configuration could not be read; empty when it could

@@ -26,17 +26,6 @@ QString hostsDir(const QString &runDir)
 	return runDir + QLatin1String("/hosts");
 }
 
-/// 0 when there is no such process.
-unsigned long long startTimeOf(int pid)
-{
-	QFile file(QStringLiteral("/proc/%1/stat").arg(pid));
-	if (!file.open(QIODevice::ReadOnly)) return 0;
-	const QByteArray line = file.readAll();
-	// Field 2, the name, may hold anything, but ends at the last ')'. Start time is field 22, the 20th behind it.
-	const QList<QByteArray> fields = line.mid(line.lastIndexOf(')') + 2).split(' ');
-	return fields.size() > 19 ? fields.at(19).toULongLong() : 0;
-}
-
 /// Whether somebody holds the lock. A shared try of ours is gone at once; a host that starts meanwhile tries again.
 bool locked(const QString &alivePath)
 {

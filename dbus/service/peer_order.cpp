@@ -17,12 +17,6 @@ namespace archipelago::service {
 
 namespace {
 
-QStringList reversed(QStringList list)
-{
-	std::ranges::reverse(list);
-	return list;
-}
-
 /// "web (1 client), db (3 clients)", at most five.
 std::string describeUsers(const std::vector<VolumeInfo> &volumes)
 {
@@ -55,42 +49,40 @@ void PeerOrderRun::say(const QString &message) const
 	if (m_hooks.message) m_hooks.message(message);
 }
 
-void PeerOrderRun::announceSharedHosts(const QStringList &hosts) const
-{
-	// Only when roles were named: "all" is all.
-	if (m_order.roles.isEmpty()) return;
-	for (const QString &host : hosts) {
-		const QStringList roles = m_supervisor.layout().rolesOf(host);
-		QStringList others;
-		for (const QString &role : roles)
-			if (!m_order.roles.contains(role)) others.append(role);
-		if (others.isEmpty()) continue;
-		const char *verb = m_order.verb == PeerOrder::Verb::Start ? "start" : m_order.verb == PeerOrder::Verb::Stop ? "stop" : "restart";
-		say(QStringLiteral("host %1 runs %2 as well: they %3 together").arg(host, others.join(QLatin1String(", ")), QLatin1String(verb)));
-	}
-}
-
 void PeerOrderRun::run()
 {
-	const QStringList running = m_supervisor.runningHosts();
-	if (running.isEmpty()) {
-		if (!starting()) return stopOrphans();
-		return planStops();
+	if (m_order.ours) {
+		m_starts = m_order.hosts;
+		return startNext();
 	}
-	const auto named = m_supervisor.layout().hostsOf(m_order.roles);
-	if (!named) return finish(tl::unexpected<Error>(named.error()));
-	if (m_order.verb == PeerOrder::Verb::Start) {
+	const bool anyRuns = !m_supervisor.runningHosts().isEmpty();
+	if (!anyRuns && !starting()) return stopOrphans();
+	if (!anyRuns) return planStops();
+	checkNames();
+}
+
+void PeerOrderRun::checkNames()
+{
+	const auto hosts = m_supervisor.layout().hostsOf(m_order.roles);
+	if (!hosts) return finish(tl::unexpected<Error>(hosts.error()));
+	if (m_order.verb == PeerOrder::Verb::Start && !m_order.runningIsFine) {
 		for (const QString &name : m_order.roles) {
-			const PeerRole *role = m_supervisor.role(name);
-			if (m_order.runningIsFine || !running.contains(role->host)) continue;
-			return finish(failure(ErrorCode::Busy, name.toStdString() + " runs already (pid " + std::to_string(role->pid) + "). To start it anew: archipelago restart "
-			                                           + name.toStdString()));
+			if (!m_supervisor.runs(name)) continue;
+			return finish(failure(ErrorCode::Busy, name.toStdString() + " runs already (pid " + std::to_string(m_supervisor.role(name)->pid)
+			                                           + "). To start it anew: archipelago restart " + name.toStdString()));
 		}
-		return planStops();
 	}
-	const bool affected = m_order.roles.isEmpty() || std::ranges::any_of(*named, [&](const QString &host) { return running.contains(host); });
-	if (affected && !m_order.force) return askForClients();
+	if (disturbsClients() && !m_order.force) return askForClients();
 	planStops();
+}
+
+/// A client notices when its gateway goes, and when what it needs stays away; a role that is merely restarted is a pause to it.
+bool PeerOrderRun::disturbsClients() const
+{
+	if (!stopping()) return false;
+	return std::ranges::any_of(m_supervisor.layout().roles, [this](const PeerRole &role) {
+		return named(role.name) && m_supervisor.runs(role.name) && (role.gateway || !starting());
+	});
 }
 
 /// Stopping under a client breaks its connection: not without being told to.
@@ -151,23 +143,27 @@ void PeerOrderRun::stopOrphans()
 	});
 }
 
-/// Which hosts go: before anything is changed.
+/// Which hosts and roles go: before anything is changed.
 void PeerOrderRun::planStops()
 {
 	const QStringList running = m_supervisor.runningHosts();
-	if (starting() && m_supervisor.segmentTainted()) {
-		m_startAll = true;
-		m_stops = reversed(running);
-		if (!running.isEmpty())
-			say(QStringLiteral("a host died in the segment: everything is stopped and started anew, in a fresh one"));
-	} else if (stopping()) {
-		const auto named = m_supervisor.layout().hostsOf(m_order.roles);
-		m_stops.clear();
-		for (const QString &host : running)
-			if (m_order.roles.isEmpty() || (named && named->contains(host))) m_stops.prepend(host);
-		announceSharedHosts(m_stops);
+	for (const QString &host : running) {
+		if (!stopping()) break;
+		QStringList going;
+		bool all = true;
+		for (const QString &role : m_supervisor.layout().rolesOf(host)) {
+			if (!m_supervisor.runs(role)) continue;
+			if (named(role))
+				going.prepend(role);
+			else
+				all = false;
+		}
+		if (m_order.roles.isEmpty() || (all && !going.isEmpty()))
+			m_stops.prepend(host);
+		else
+			m_drains = going + m_drains;
 	}
-	m_fresh = starting() && m_stops.size() == running.size();
+	m_fresh = starting() && m_drains.isEmpty() && m_stops.size() == running.size();
 	if (m_fresh) return prepare();
 	stopNext();
 }
@@ -178,8 +174,8 @@ void PeerOrderRun::prepare()
 	m_supervisor.setActivity(m_stops.isEmpty() ? Activity::Starting : Activity::Stopping);
 	m_supervisor.readFresh([this](Result<ConfigFile> config) {
 		if (!config) return finish(tl::unexpected<Error>(config.error()));
-		if (const auto named = HostLayout::of(config->config).hostsOf(m_order.roles); !named)
-			return finish(tl::unexpected<Error>(named.error()));
+		if (const auto hosts = HostLayout::of(config->config).hostsOf(m_order.roles); !hosts)
+			return finish(tl::unexpected<Error>(hosts.error()));
 		if (!m_supervisor.orphans().empty()) {
 			return finish(failure(ErrorCode::Busy, "Cannot start: " + describeOrphans(m_supervisor.orphans()).toStdString()
 			                                           + " of an earlier service still runs. To end it: archipelago stop, then start again."));
@@ -191,9 +187,12 @@ void PeerOrderRun::prepare()
 
 void PeerOrderRun::stopNext()
 {
+	if (!m_drains.isEmpty()) return drain(m_drains.takeFirst());
 	if (!m_stops.isEmpty()) {
 		m_supervisor.setActivity(Activity::Stopping);
 		const QString host = m_stops.takeFirst();
+		// One that dies on the way down is not started again; one that is to come back is started by us.
+		m_supervisor.want(host, false);
 		say(QStringLiteral("stopping host ") + host);
 		m_supervisor.stopHost(host, [this](Result<void> result) {
 			if (!result && !m_stopTrouble) m_stopTrouble = result.error();
@@ -201,45 +200,68 @@ void PeerOrderRun::stopNext()
 		});
 		return;
 	}
-	if (!starting()) {
-		if (m_supervisor.runningHosts().isEmpty()) m_supervisor.forgetFailures();
-		if (m_stopTrouble) return finish(tl::unexpected<Error>(*m_stopTrouble));
-		return finish({});
+	if (starting() || !m_starts.isEmpty()) {
+		if (m_stopTrouble) say(QString::fromStdString(m_stopTrouble->message));
+		return planStarts();
 	}
-	if (m_stopTrouble) say(QString::fromStdString(m_stopTrouble->message));
-	// A host that had to be killed just now tainted the segment for those that were to stay: then they go as well.
-	if (m_supervisor.segmentTainted() && !m_supervisor.runningHosts().isEmpty()) return planStops();
-	planStarts();
+	if (m_order.roles.isEmpty()) {
+		for (const QString &host : m_supervisor.layout().hosts) m_supervisor.want(host, false);
+	}
+	if (m_supervisor.runningHosts().isEmpty()) m_supervisor.forgetFailures();
+	if (m_stopTrouble) return finish(tl::unexpected<Error>(*m_stopTrouble));
+	finish({});
+}
+
+void PeerOrderRun::drain(const QString &role)
+{
+	if (!starting()) m_supervisor.keepStopped(role, true);
+	m_supervisor.changeRole(role, false, [this, role](Result<void> result) {
+		if (result || result.error().code == ErrorCode::Peer) { // it is stopped, or its host died and is dealt with
+			if (starting()) m_attaches.prepend(role);
+			return stopNext();
+		}
+		if (result.error().code != ErrorCode::Timeout) return finish(std::move(result));
+		stopWholeHost(role);
+	});
+}
+
+/// A role that does not let go: only the end of its process makes it.
+void PeerOrderRun::stopWholeHost(const QString &role)
+{
+	const QString host = m_supervisor.role(role)->host;
+	QStringList others = m_supervisor.layout().rolesOf(host);
+	others.removeAll(role);
+	say(QStringLiteral("%1 has not drained in time: its whole host %2 is restarted, with %3").arg(role, host, others.join(QLatin1String(", "))));
+	if (!m_stops.contains(host)) m_stops.prepend(host);
+	if (!m_starts.contains(host)) m_starts.append(host);
+	for (const QString &other : m_supervisor.layout().rolesOf(host)) {
+		if (m_drains.removeAll(other) > 0 && !starting()) m_supervisor.keepStopped(other, true);
+		m_attaches.removeAll(other);
+	}
+	stopNext();
 }
 
 void PeerOrderRun::planStarts()
 {
 	m_supervisor.setActivity(Activity::Starting);
-	if (!m_fresh) {
-		// Those that were to stay may have died while others were stopped.
-		if (!m_supervisor.hasSegment()) return finish(failure(ErrorCode::Failed, "The other hosts ended meanwhile. Look: archipelago status; then: archipelago start"));
-		chooseStarts();
-		return startNext();
-	}
-	m_supervisor.adopt(std::move(m_config));
-	say(QStringLiteral("making the segment"));
-	m_supervisor.makeSegment([this](Result<void> made) {
-		if (!made) return rollBack(made.error());
-		chooseStarts();
-		startNext();
-	});
-}
-
-void PeerOrderRun::chooseStarts()
-{
+	if (m_fresh) m_supervisor.adopt(std::move(m_config));
 	const HostLayout &layout = m_supervisor.layout();
 	const QStringList running = m_supervisor.runningHosts();
-	// prepare() or run() found the names to be good.
-	const QStringList named = m_startAll || m_order.roles.isEmpty() ? layout.hosts : layout.hostsOf(m_order.roles).value_or(layout.hosts);
-	for (const QString &host : named) {
-		if (!running.contains(host)) m_starts.append(host);
+	QStringList hosts;
+	for (const QString &host : layout.hosts) {
+		if (running.contains(host)) continue;
+		// prepare() or checkNames() found the names to be good.
+		const bool wanted = starting() && std::ranges::any_of(layout.rolesOf(host), [this](const QString &role) { return named(role); });
+		if (wanted || m_starts.contains(host)) hosts.append(host);
 	}
-	if (m_order.verb == PeerOrder::Verb::Start) announceSharedHosts(m_starts);
+	m_starts = hosts;
+	for (const PeerRole &role : layout.roles) {
+		if (!starting() || !named(role.name)) continue;
+		m_supervisor.keepStopped(role.name, false);
+		const bool stopped = role.state == PeerState::Stopped || role.state == PeerState::Failed;
+		if (running.contains(role.host) && stopped && !m_attaches.contains(role.name)) m_attaches.append(role.name);
+	}
+	startNext();
 }
 
 void PeerOrderRun::startNext()
@@ -247,24 +269,38 @@ void PeerOrderRun::startNext()
 	if (m_hooks.cancelWanted && m_hooks.cancelWanted())
 		return rollBack(Error{ErrorCode::Cancelled, "The start was cancelled; what it had started was stopped again."});
 	if (m_hooks.progress) {
-		const auto total = m_started.size() + m_starts.size();
-		m_hooks.progress(total ? double(m_started.size()) / double(total) : 1.0);
+		const auto done = m_started.size() + m_attached.size(), total = done + m_starts.size() + m_attaches.size();
+		m_hooks.progress(total ? double(done) / double(total) : 1.0);
 	}
-	if (m_starts.isEmpty()) {
-		const QStringList running = m_supervisor.runningHosts();
-		for (const QString &host : std::as_const(m_started)) {
-			if (running.contains(host)) continue;
-			return rollBack(Error{ErrorCode::Failed, "Host " + host.toStdString() + " ended while others were being started; its log: "
-			                                             + m_supervisor.paths().logDir.toStdString() + "/" + host.toStdString() + ".log"});
-		}
-		m_supervisor.setStartError({});
-		return finish({});
+	if (!m_starts.isEmpty()) return startHost(m_starts.takeFirst());
+	if (!m_attaches.isEmpty()) return startRole(m_attaches.takeFirst());
+	const QStringList running = m_supervisor.runningHosts();
+	for (const QString &host : std::as_const(m_started)) {
+		if (running.contains(host) || m_order.ours) continue;
+		return rollBack(Error{ErrorCode::Failed, "Host " + host.toStdString() + " ended while others were being started; its log: "
+		                                             + m_supervisor.paths().logDir.toStdString() + "/" + host.toStdString() + ".log"});
 	}
-	const QString host = m_starts.takeFirst();
+	m_supervisor.setStartError({});
+	finish({});
+}
+
+void PeerOrderRun::startHost(const QString &host)
+{
 	say(QStringLiteral("starting host ") + host);
 	m_supervisor.startHost(host, m_order.createDirs, [this, host](Result<void> result) {
 		if (!result) return rollBack(result.error());
+		m_supervisor.want(host, true);
 		m_started.append(host);
+		startNext();
+	});
+}
+
+void PeerOrderRun::startRole(const QString &role)
+{
+	m_supervisor.changeRole(role, true, [this, role](Result<void> result) {
+		// Its host died: it comes back with it.
+		if (!result && result.error().code != ErrorCode::Peer) return rollBack(result.error().within("Cannot start " + role.toStdString()));
+		m_attached.append(role);
 		startNext();
 	});
 }
@@ -272,13 +308,19 @@ void PeerOrderRun::startNext()
 /// Takes back what this order started, last first; the reason for it is the order's result.
 void PeerOrderRun::rollBack(const Error &why)
 {
+	if (m_order.ours) return finish(tl::unexpected<Error>(why));
+	if (!m_attached.isEmpty()) {
+		const QString role = m_attached.takeLast();
+		m_supervisor.changeRole(role, false, [this, why](Result<void>) { rollBack(why); });
+		return;
+	}
 	if (!m_started.isEmpty()) {
 		const QString host = m_started.takeLast();
+		m_supervisor.want(host, false);
 		say(QStringLiteral("stopping host %1 again").arg(host));
 		m_supervisor.stopHost(host, [this, why](Result<void>) { rollBack(why); });
 		return;
 	}
-	if (m_supervisor.hasSegment() && m_supervisor.runningHosts().isEmpty()) m_supervisor.releaseSegment();
 	if (why.code != ErrorCode::Cancelled) m_supervisor.setStartError(QString::fromStdString(why.message));
 	finish(tl::unexpected<Error>(why));
 }

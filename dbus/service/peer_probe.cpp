@@ -8,6 +8,21 @@
 
 namespace archipelago::service {
 
+namespace {
+
+/// What an operator has to know of a store; empty when it is well.
+QString storeProblem(const QString &role, const std::string &dir, const client::ControlReply &reply)
+{
+	const auto now = reply.argsAs<CapacityReply>();
+	if (now.full == 0) return {};
+	const QString room = QStringLiteral("%1: the store %2 is full (%3 MiB are free for data, %4 MiB are kept for metadata)")
+	                         .arg(role, QString::fromStdString(dir)).arg(reply.serviced >> 20).arg(now.reserveBytes >> 20);
+	if (now.waitingWrites == 0) return room + QStringLiteral("; writes that need room fail. Free space there or enlarge it.");
+	return room + QStringLiteral("; %1 writes wait. Free space there or enlarge it: they go on by themselves.").arg(now.waitingWrites);
+}
+
+} // namespace
+
 PeerProbe::PeerProbe(PeerSupervisor &supervisor, const SupervisorTimeouts &timeouts) : m_supervisor(supervisor), m_timeouts(timeouts)
 {
 	m_timer.setInterval(m_timeouts.probeMs);
@@ -23,6 +38,7 @@ void PeerProbe::stop()
 {
 	m_timer.stop();
 	m_out.clear();
+	m_asked.clear();
 	m_round++;
 }
 
@@ -38,6 +54,7 @@ void PeerProbe::tick()
 			if (out != m_out.end()) m_out.erase(out);
 		} else if (out == m_out.end()) {
 			ping(role.name, role.portStart);
+			askCapacity(role);
 		} else if (out->second.hasExpired(m_timeouts.stuckMs)) {
 			m_supervisor.setStuck(role.name, true);
 		}
@@ -53,6 +70,24 @@ void PeerProbe::ping(const QString &role, uint port)
 		m_out.erase(role);
 		m_supervisor.setStuck(role, false);
 	});
+	m_supervisor.requestSent();
+}
+
+void PeerProbe::askCapacity(const PeerRole &role)
+{
+	const RoleConfig *config = m_supervisor.m_file.config.role(role.name.toStdString());
+	if (!m_supervisor.m_link || !config || config->type != RoleType::FileBlocker || m_asked.contains(role.name)) return;
+	m_asked.insert(role.name);
+	client::ControlRequest request;
+	request.op = Op::ObjCapacity;
+	request.to = static_cast<xseg::PortNo>(role.portStart);
+	request.timeoutMs = 0;
+	const auto answered = [this, name = role.name, dir = config->archipDir, round = m_round](Result<client::ControlReply> reply) {
+		if (round != m_round) return;
+		m_asked.erase(name);
+		if (reply) m_supervisor.setHealth(name, storeProblem(name, dir, *reply));
+	};
+	m_supervisor.m_link->client().request(std::move(request), answered);
 	m_supervisor.requestSent();
 }
 

@@ -1,14 +1,15 @@
 // SPDX-FileCopyrightText: The Archipelago project
 // SPDX-License-Identifier: GPL-3.0-or-later
 //
-// PeerProbe: asks every role that is up for a sign of life (Ping on its first port) and every host for its counts. A role
-// has at most one ping out, for as long as it takes: one that hangs costs one request, and its late answer is what says that
-// it is well again. Main thread.
+// PeerProbe: asks every role that is up for a sign of life (Ping on its first port), every host for its counts, and those who
+// can tell how they are: blockers whether their store is full. A role has at most one question of a kind out, for as long as
+// it takes: one that hangs costs one request, and its late answer is what says that it is well again. Main thread.
 #pragma once
 
 #include "dbus/service/host_run.h"
 
 #include <map>
+#include <set>
 
 #include <QElapsedTimer>
 #include <QObject>
@@ -29,11 +30,13 @@ public:
 private:
 	void tick();
 	void ping(const QString &role, uint port);
+	void askCapacity(const PeerRole &role);
 
 	PeerSupervisor &m_supervisor;
 	SupervisorTimeouts m_timeouts;
 	QTimer m_timer;
 	std::map<QString, QElapsedTimer> m_out; ///< role -> since when it owes an answer
+	std::set<QString> m_asked;              ///< roles that owe an answer about their health
 	unsigned m_round = 0;                   ///< rises with each stop(): answers of before do not count
 };
 

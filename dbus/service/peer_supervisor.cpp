@@ -1,8 +1,8 @@
 // SPDX-FileCopyrightText: The Archipelago project
 // SPDX-License-Identifier: GPL-3.0-or-later
 //
-// When the last host is gone the segment goes: nothing can be in flight in it, and the next start makes a new one. While
-// others run, a host that did not end in order leaves requests and buffers behind in unknown states: the segment is tainted.
+// When the last host is gone the segment goes: nothing can be in flight in it, and the next start makes a new one. While others
+// run, what a host that did not end in order left behind is recovered before that host starts again.
 #include "dbus/service/peer_supervisor.h"
 
 #include "daemon/base/log.h"
@@ -10,6 +10,7 @@
 #include "dbus/service/worker.h"
 
 #include <QDateTime>
+#include <QJsonArray>
 #include <QJsonDocument>
 #include <QJsonObject>
 
@@ -48,7 +49,7 @@ ConfigDefaults SupervisorPaths::configDefaults() const
 }
 
 PeerSupervisor::PeerSupervisor(const SupervisorPaths &paths, const SupervisorTimeouts &timeouts) :
-    m_paths(paths), m_timeouts(timeouts), m_probe(std::make_unique<PeerProbe>(*this, timeouts))
+    m_paths(paths), m_timeouts(timeouts), m_restarts([this] { restartDue(); }), m_probe(std::make_unique<PeerProbe>(*this, timeouts))
 {}
 
 PeerSupervisor::~PeerSupervisor()
@@ -59,32 +60,52 @@ PeerSupervisor::~PeerSupervisor()
 void PeerSupervisor::letGo()
 {
 	m_probe->stop();
+	m_restarts.clear();
+	m_recoveries.clear();
 	m_link.reset();
 }
 
 void PeerSupervisor::load()
 {
+	const std::vector<Orphan> orphans = findOrphans(m_paths.runDir);
+	if (takeOver(orphans)) return;
 	if (auto file = readConfigFile(m_paths.configFile, m_paths.configDefaults()))
 		adopt(std::move(*file));
 	else
 		m_facts.configError = QString::fromStdString(file.error().message);
-	setOrphans(findOrphans(m_paths.runDir));
+	setOrphans(orphans);
 }
 
 void PeerSupervisor::submit(const PeerOrder &order, PeerOrderHooks hooks)
 {
+	if (m_orderRuns && m_orderIsOurs) {
+		m_waiting.emplace_back(order, std::move(hooks));
+		return;
+	}
 	if (m_orderRuns) {
 		const Error busy{ErrorCode::Busy, "The peers are being started or stopped already. Wait for that to end: archipelago status"};
 		QMetaObject::invokeMethod(this, [hooks, busy] { hooks.done(tl::unexpected<Error>(busy)); }, Qt::QueuedConnection);
 		return;
 	}
 	m_orderRuns = true;
+	m_orderIsOurs = order.ours;
 	hooks.done = [this, done = std::move(hooks.done)](Result<void> result) {
-		m_orderRuns = false;
+		m_orderRuns = m_orderIsOurs = false;
 		done(std::move(result));
+		QMetaObject::invokeMethod(this, &PeerSupervisor::nextOrder, Qt::QueuedConnection);
 	};
 	auto *run = new PeerOrderRun(*this, order, std::move(hooks));
 	QMetaObject::invokeMethod(run, &PeerOrderRun::run, Qt::QueuedConnection);
+}
+
+/// People's orders first, then what is to be started again.
+void PeerSupervisor::nextOrder()
+{
+	if (m_orderRuns) return;
+	if (m_waiting.empty()) return restartDue();
+	auto [order, hooks] = std::move(m_waiting.front());
+	m_waiting.pop_front();
+	submit(order, std::move(hooks));
 }
 
 const PeerRole *PeerSupervisor::role(const QString &name) const
@@ -140,6 +161,28 @@ QStringList PeerSupervisor::runningHosts() const
 	return out;
 }
 
+bool PeerSupervisor::runs(const QString &name) const
+{
+	const PeerRole *entry = role(name);
+	return entry && isRunning(entry->state) && m_hosts.contains(entry->host);
+}
+
+void PeerSupervisor::want(const QString &host, bool wanted)
+{
+	m_wanted.removeAll(host);
+	if (wanted) return m_wanted.append(host);
+	m_restarts.forget(host);
+	m_facts.crashed.remove(host);
+	m_facts.restarting.remove(host);
+	emit stateChanged();
+}
+
+void PeerSupervisor::keepStopped(const QString &role, bool stopped)
+{
+	m_keptStopped.removeAll(role);
+	if (stopped) m_keptStopped.append(role);
+}
+
 void PeerSupervisor::setOrphans(std::vector<Orphan> orphans)
 {
 	// One that is dead and whose last writes are still on their way is nobody's concern but its successor's, who waits for them.
@@ -164,7 +207,10 @@ void PeerSupervisor::setStartError(const QString &error)
 void PeerSupervisor::forgetFailures()
 {
 	m_facts.crashed.clear();
+	m_facts.restarting.clear();
 	m_facts.startError.clear();
+	m_restarts.clear();
+	m_wanted.clear();
 	for (PeerRole &role : m_facts.layout.roles)
 		if (!isRunning(role.state)) setRole(role, PeerState::Stopped);
 	emit stateChanged();
@@ -222,23 +268,28 @@ void PeerSupervisor::adopt(ConfigFile file)
 	m_file = std::move(file);
 	m_facts.layout = HostLayout::of(m_file.config);
 	m_facts.crashed.clear();
+	m_facts.restarting.clear();
+	m_facts.problems.clear();
 	m_facts.configError.clear();
+	m_wanted.clear();
+	m_keptStopped.clear();
+	m_restarts.clear();
 	emit layoutReplaced();
 	emit stateChanged();
 }
 
-void PeerSupervisor::makeSegment(std::function<void(Result<void>)> done)
+void PeerSupervisor::withSegment(std::function<void(Result<void>)> next)
 {
-	ARCHIPELAGO_ASSERT(m_hosts.empty() && !m_link);
+	if (m_link) return next({});
 	const auto hosts = static_cast<uint32_t>(m_facts.layout.hosts.size());
 	runAside(this, [config = m_file.config, hosts] { return SegmentParts::create(config, hosts); },
-	         [this, done = std::move(done)](Result<SegmentParts> parts) {
-		         if (!parts) return done(tl::unexpected<Error>(parts.error()));
+	         [this, next = std::move(next)](Result<SegmentParts> parts) {
+		         if (!parts) return next(tl::unexpected<Error>(parts.error()));
+		         ARCHIPELAGO_ASSERT(!m_link); // one order at a time
 		         auto link = SegmentLink::create(std::move(*parts), m_file.config);
-		         if (!link) return done(tl::unexpected<Error>(link.error()));
+		         if (!link) return next(tl::unexpected<Error>(link.error()));
 		         m_link = std::move(*link);
-		         m_tainted = false;
-		         done({});
+		         next({});
 	         });
 }
 
@@ -246,8 +297,10 @@ void PeerSupervisor::releaseSegment()
 {
 	ARCHIPELAGO_ASSERT(m_hosts.empty());
 	m_probe->stop();
+	// Whoever waits for a recovery goes on: there is nothing left that could be recovered.
+	for (auto &[host, recovery] : std::exchange(m_recoveries, {})) emit recovery->done();
 	m_link.reset();
-	m_tainted = false;
+	m_facts.problems.clear();
 	tellCatalog();
 }
 
@@ -266,6 +319,7 @@ SpawnRequest PeerSupervisor::spawnRequest(const QString &host, bool createDirs, 
 		{QStringLiteral("runDir"), m_paths.runDir},
 		{QStringLiteral("stateDir"), m_paths.stateDir},
 		{QStringLiteral("createDirs"), createDirs},
+		{QStringLiteral("without"), QJsonArray::fromStringList(m_keptStopped)},
 	};
 	SpawnRequest request;
 	request.program = m_paths.hostProgram.toStdString();
@@ -277,7 +331,21 @@ SpawnRequest PeerSupervisor::spawnRequest(const QString &host, bool createDirs, 
 
 void PeerSupervisor::startHost(const QString &host, bool createDirs, std::function<void(Result<void>)> done)
 {
-	ARCHIPELAGO_ASSERT(m_link && !m_hosts.contains(host));
+	ARCHIPELAGO_ASSERT(!m_hosts.contains(host));
+	auto start = [this, host, createDirs, done = std::move(done)] {
+		withSegment([this, host, createDirs, done](Result<void> made) {
+			if (!made) return done(std::move(made));
+			spawn(host, createDirs, done);
+		});
+	};
+	const auto recovery = m_recoveries.find(host);
+	if (recovery == m_recoveries.end()) return start();
+	// From the event loop: whoever is done with recovering is in the middle of it.
+	recovery->second->whenDone([this, start] { QMetaObject::invokeMethod(this, start, Qt::QueuedConnection); });
+}
+
+void PeerSupervisor::spawn(const QString &host, bool createDirs, std::function<void(Result<void>)> done)
+{
 	auto fds = m_link->descriptors();
 	if (!fds) {
 		hostSpawned(host, tl::unexpected<Error>(fds.error()), std::move(done));
@@ -285,21 +353,33 @@ void PeerSupervisor::startHost(const QString &host, bool createDirs, std::functi
 	}
 	// Behind a pointer: what a helper thread carries has to be copyable.
 	auto request = std::make_shared<SpawnRequest>(spawnRequest(host, createDirs, std::move(*fds)));
+	m_spawning++;
 	runAside(this, [request] { return spawnHost(std::move(*request)); },
-	         [this, host, done = std::move(done)](Result<SpawnedHost> spawned) mutable { hostSpawned(host, std::move(spawned), std::move(done)); });
+	         [this, host, done = std::move(done)](Result<HostProcess> spawned) mutable {
+		         m_spawning--;
+		         hostSpawned(host, std::move(spawned), std::move(done));
+	         });
 }
 
-void PeerSupervisor::hostSpawned(const QString &host, Result<SpawnedHost> spawned, std::function<void(Result<void>)> done)
+void PeerSupervisor::hostSpawned(const QString &host, Result<HostProcess> spawned, std::function<void(Result<void>)> done)
 {
 	if (!spawned) {
 		const Error error = spawned.error().within("Cannot start host " + host.toStdString());
 		for (PeerRole &role : m_facts.layout.roles)
 			if (role.host == host) setRole(role, PeerState::Failed, QString::fromStdString(error.message), error);
+		if (m_hosts.empty() && m_spawning == 0) releaseSegment();
 		return done(tl::unexpected<Error>(error));
 	}
-	auto *run = new HostRun(host, std::move(*spawned), logFileOf(host), m_timeouts, this);
+	watch(host, std::move(*spawned))->waitReady([this, host, done = std::move(done)](Result<void> result) {
+		if (result) hostUp(host);
+		done(std::move(result));
+	});
+}
+
+HostRun *PeerSupervisor::watch(const QString &host, HostProcess process)
+{
+	auto *run = new HostRun(host, std::move(process), logFileOf(host), m_timeouts, this);
 	m_hosts.emplace(host, run);
-	m_facts.crashed.remove(host);
 	connect(run, &HostRun::roleState, this, [this, host](const QString &role, const QString &state) { hostSaid(host, role, state); });
 	connect(run, &HostRun::inflight, this, [this](const QString &name, uint count) {
 		if (PeerRole *role = m_facts.layout.find(name); role && role->inflight != count) {
@@ -309,7 +389,7 @@ void PeerSupervisor::hostSpawned(const QString &host, Result<SpawnedHost> spawne
 	});
 	connect(run, &HostRun::gone, this, [this, host](const HostRun::End &end) { hostGone(host, end); });
 	m_probe->start();
-	run->waitReady(std::move(done));
+	return run;
 }
 
 void PeerSupervisor::stopHost(const QString &host, std::function<void(Result<void>)> done)
@@ -319,13 +399,31 @@ void PeerSupervisor::stopHost(const QString &host, std::function<void(Result<voi
 	found->second->stop(std::move(done));
 }
 
+void PeerSupervisor::changeRole(const QString &name, bool start, std::function<void(Result<void>)> done)
+{
+	const PeerRole *entry = role(name);
+	const auto host = entry ? m_hosts.find(entry->host) : m_hosts.end();
+	if (host == m_hosts.end()) return done(failure(ErrorCode::Peer, "The host of " + name.toStdString() + " has ended."));
+	host->second->changeRole(name, start, std::move(done));
+}
+
 void PeerSupervisor::hostSaid(const QString &host, const QString &name, const QString &text)
 {
 	PeerRole *role = m_facts.layout.find(name);
 	const auto state = stateFromHost(text);
-	if (!role || role->host != host || !state) return;
+	if (!role || role->host != host || !state || (role->state == PeerState::Stuck && *state == PeerState::Up)) return;
 	setRole(*role, *state);
 }
+
+void PeerSupervisor::hostUp(const QString &host)
+{
+	m_facts.crashed.remove(host);
+	m_facts.restarting.remove(host);
+	m_restarts.up(host);
+	emit stateChanged();
+}
+
+// ---- what happens by itself
 
 void PeerSupervisor::hostGone(const QString &host, const HostRun::End &end)
 {
@@ -333,15 +431,26 @@ void PeerSupervisor::hostGone(const QString &host, const HostRun::End &end)
 	ARCHIPELAGO_ASSERT(found != m_hosts.end());
 	found->second->deleteLater();
 	m_hosts.erase(found);
-	if (!end.orderly) m_tainted = true;
 	if (end.error) roleLogger("service")->error("{} [{}]", end.error->message, errorInfo(end.error->code).symbol);
+	markGone(host, end);
+	if (m_hosts.empty() && m_spawning == 0)
+		releaseSegment();
+	else if (!end.orderly)
+		recover(host, end.process);
+	if (end.during == HostRun::Phase::Up && end.error && m_wanted.contains(host)) startAgain(host);
+	emit stateChanged();
+}
 
+/// The table after a host's end.
+void PeerSupervisor::markGone(const QString &host, const HostRun::End &end)
+{
 	const bool byItself = end.during == HostRun::Phase::Up;
 	if (byItself && end.error) m_facts.crashed.insert(host, end.exit.text());
 	const QStringList names = m_facts.layout.rolesOf(host);
 	const QString culprit = end.failedRole.isEmpty() ? names.value(0) : end.failedRole;
 	for (const QString &name : names) {
 		PeerRole &role = *m_facts.layout.find(name);
+		m_facts.problems.remove(name);
 		if (end.error && (byItself || (end.during == HostRun::Phase::Starting && name == culprit)))
 			setRole(role, PeerState::Failed, QString::fromStdString(end.error->message), end.error);
 		else if (byItself)
@@ -350,7 +459,59 @@ void PeerSupervisor::hostGone(const QString &host, const HostRun::End &end)
 		else
 			setRole(role, PeerState::Stopped);
 	}
-	if (m_hosts.empty()) releaseSegment();
+}
+
+void PeerSupervisor::recover(const QString &host, const xseg::ProcessId &dead)
+{
+	auto recovery = std::make_unique<HostRecovery>(m_link->segment(), m_link->bells(), m_paths.runDir, host, dead, nullptr);
+	connect(recovery.get(), &HostRecovery::done, this, [this, host] {
+		// Not from within its own signal.
+		const auto over = m_recoveries.find(host);
+		if (over == m_recoveries.end()) return;
+		over->second.release()->deleteLater();
+		m_recoveries.erase(over);
+		m_link->sent(); // answers may have come back to us
+	});
+	m_recoveries[host] = std::move(recovery);
+}
+
+void PeerSupervisor::startAgain(const QString &host)
+{
+	const int ms = m_restarts.ended(host);
+	const int tries = m_restarts.tries(host);
+	QString text = QStringLiteral("It is being started again");
+	if (ms > 0) text += QStringLiteral(" (%1 tries failed; next in %2 s, or: archipelago start)").arg(tries).arg((ms + 999) / 1000);
+	m_facts.restarting.insert(host, text);
+	roleLogger("service")->warn("host {}: {}", host.toStdString(), text.toStdString());
+	emit stateChanged();
+}
+
+void PeerSupervisor::restartDue()
+{
+	if (m_orderRuns) return; // nextOrder() comes when it is over
+	const QString host = m_restarts.take();
+	if (host.isEmpty()) return;
+	if (m_hosts.contains(host) || !m_wanted.contains(host)) return restartDue();
+	PeerOrder order;
+	order.ours = true;
+	order.hosts = {host};
+	PeerOrderHooks hooks;
+	hooks.done = [this, host](Result<void> result) {
+		if (result || !m_wanted.contains(host) || m_hosts.contains(host)) return;
+		roleLogger("service")->error("host {}: {} [{}]", host.toStdString(), result.error().message, errorInfo(result.error().code).symbol);
+		startAgain(host);
+	};
+	submit(order, std::move(hooks));
+}
+
+void PeerSupervisor::setHealth(const QString &role, const QString &problem)
+{
+	if (m_facts.problems.value(role) == problem) return;
+	if (problem.isEmpty())
+		m_facts.problems.remove(role);
+	else
+		m_facts.problems.insert(role, problem);
+	if (!problem.isEmpty()) roleLogger("service")->warn("{}", problem.toStdString());
 	emit stateChanged();
 }
 

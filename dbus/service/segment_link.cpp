@@ -36,14 +36,29 @@ Result<SegmentParts> SegmentParts::create(const Config &config, uint32_t hosts)
 	return parts;
 }
 
+Result<SegmentParts> SegmentParts::attach(std::vector<xseg::UniqueFd> fds)
+{
+	ARCHIPELAGO_ASSERT(fds.size() > 1);
+	auto segment = xseg::Segment::attach(std::move(fds.front()));
+	if (!segment) return failure(ErrorCode::Corrupt, "The segment of the running hosts cannot be used: " + segment.error().what + ".");
+	SegmentParts parts;
+	parts.segment = std::make_unique<xseg::Segment>(std::move(*segment));
+	for (size_t i = 1; i < fds.size(); i++) parts.bells.push_back(std::move(fds[i]));
+	return parts;
+}
+
 Result<std::unique_ptr<SegmentLink>> SegmentLink::create(SegmentParts parts, const Config &config)
 {
 	std::unique_ptr<SegmentLink> link(new SegmentLink(std::move(parts)));
 	client::SegmentClient::Options options;
-	options.port = static_cast<xseg::PortNo>(config.vtoolStart);
-	auto made = client::SegmentClient::create(*link->m_parts.segment, link->m_parts.bells, options);
-	if (!made) return tl::unexpected<Error>(made.error());
-	link->m_client = std::move(*made);
+	for (uint32_t port = config.vtoolStart; port <= config.vtoolEnd && !link->m_client; port++) {
+		options.port = static_cast<xseg::PortNo>(port);
+		auto made = client::SegmentClient::create(*link->m_parts.segment, link->m_parts.bells, options);
+		if (made)
+			link->m_client = std::move(*made);
+		else if (port == config.vtoolEnd)
+			return tl::unexpected<Error>(made.error());
+	}
 
 	SegmentLink *self = link.get();
 	link->m_bell = std::make_unique<QSocketNotifier>(self->m_client->pollFd(), QSocketNotifier::Read);

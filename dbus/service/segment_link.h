@@ -24,18 +24,22 @@ struct SegmentParts {
 	xseg::BellFds bells;
 	/// Errors: E-CONFIG (a geometry that cannot be), E-NOSPACE (memory), E-LIMIT.
 	static Result<SegmentParts> create(const Config &config, uint32_t hosts);
+	/// An existing one, from the descriptors of a host: segment, then the bells.
+	static Result<SegmentParts> attach(std::vector<xseg::UniqueFd> fds);
 };
 
 class SegmentLink : public QObject {
 	Q_OBJECT
 
 public:
-	/// Binds the first port of the VTOOL range.
+	/// Binds the first port of the VTOOL range that is free: an earlier service's may not be recovered yet.
 	static Result<std::unique_ptr<SegmentLink>> create(SegmentParts parts, const Config &config);
 	/// Callbacks that still wait get E-PEER.
 	~SegmentLink() override;
 
 	client::SegmentClient &client() { return *m_client; }
+	const xseg::Segment &segment() const { return *m_parts.segment; }
+	const xseg::BellFds &bells() const { return m_parts.bells; }
 	/// After a request was made: looks when to wake up next.
 	void sent() { schedule(); }
 	/// Duplicates of the descriptors that a host gets, in the order of host_protocol.h. E-LIMIT.

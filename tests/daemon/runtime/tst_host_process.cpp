@@ -39,6 +39,13 @@ class TestHostProcess : public QObject {
 
 	static Task<void> startInto(HostProcess &process, std::optional<Outcome> &out) { out = co_await process.start(); }
 	static Task<void> stopInto(HostProcess &process, Result<void> &out) { out = co_await process.stop(); }
+	static Task<void> roleInto(HostProcess &process, bool start, std::string role, Result<void> &out)
+	{
+		if (start)
+			out = co_await process.startRole(std::move(role));
+		else
+			out = co_await process.stopRole(std::move(role));
+	}
 
 private slots:
 	void startsInOrderStopsInReverse()
@@ -74,6 +81,45 @@ private slots:
 		QCOMPARE(out->error().error.code, ErrorCode::Locked);
 		QCOMPARE(events, (std::vector<std::string>{"start blockerb", "start mapperd", "stop blockerb"}));
 		QCOMPARE(states.back(), std::string("blockerb stopped"));
+	}
+
+	void aRoleComesAndGoesAlone()
+	{
+		Rig rig;
+		Config config;
+		std::vector<std::string> events;
+		bool fails = false;
+		HostProcess process(PeerContext(*rig.reactor, config), {"blockerb", "mapperd", "vlmcd"},
+		                    [&](const PeerContext &, const std::string &name) { return std::make_unique<Recorded>(name, events, fails); },
+		                    [](const std::string &, HostProcess::State) {});
+		std::optional<Outcome> out;
+		auto go = [](HostProcess &p, std::optional<Outcome> &o) -> Task<void> {
+			std::vector<std::string> without;
+			without.emplace_back("vlmcd");
+			o = co_await p.start(std::move(without));
+		};
+		rig.run(go(process, out));
+		QVERIFY(out && *out);
+		QCOMPARE(process.status()[2].state, HostProcess::State::Stopped);
+		Result<void> done;
+		rig.run(roleInto(process, false, "mapperd", done));
+		QVERIFY(done);
+		QCOMPARE(process.status()[1].state, HostProcess::State::Stopped);
+		QCOMPARE(process.status()[0].state, HostProcess::State::Up);
+		rig.run(roleInto(process, false, "mapperd", done)); // already
+		QVERIFY(done);
+		fails = true;
+		rig.run(roleInto(process, true, "mapperd", done));
+		QVERIFY(!done);
+		QCOMPARE(done.error().code, ErrorCode::Locked);
+		fails = false;
+		rig.run(roleInto(process, true, "mapperd", done));
+		QVERIFY(done);
+		rig.run(roleInto(process, true, "ghost", done));
+		QCOMPARE(done.error().code, ErrorCode::NotFound);
+		rig.run(stopInto(process, done));
+		QCOMPARE(events, (std::vector<std::string>{"start blockerb", "start mapperd", "stop mapperd", "start mapperd", "start mapperd",
+		                                           "stop mapperd", "stop blockerb"}));
 	}
 
 	void anUnknownRoleIsAConfigurationError()
