@@ -6,6 +6,7 @@
 // it takes: one that hangs costs one request, and its late answer is what says that it is well again. Main thread.
 #pragma once
 
+#include "dbus/service/host_layout.h"
 #include "dbus/service/host_run.h"
 
 #include <map>

@@ -8,6 +8,7 @@
 //    "hang": "mapperd",                          never gets beyond starting it
 //    "die": "mapperd",                           SIGKILLs itself while starting it
 //    "ignoreStop": true,                         neither {"stop"} nor SIGTERM ends it
+//    "noDrain": ["vlmcd"],                       the role does not end on {"stopRole"}
 //    "frozen": ["mapperd"],                      the role takes requests and does not answer until it is thawed
 //    "clients": {"web": 2}}                      what the catalog says about volumes
 // One thread, poll(2).
@@ -191,14 +192,15 @@ private:
 class FakeHost {
 public:
 	FakeHost(const xseg::Segment &segment, const xseg::BellFds &bells, const Config &config)
-	    : m_segment(segment), m_bells(bells), m_waiter(segment, bells, order["waiter"].get<uint32_t>())
+	    : m_segment(segment), m_bells(bells), m_config(config), m_waiter(segment, bells, order["waiter"].get<uint32_t>())
 	{
+		const json without = order.value("without", json::array());
 		for (const HostConfig &host : config.hosts) {
 			if (host.name != order["host"]) continue;
 			for (const RoleConfig &role : config.roles)
-				if (std::ranges::count(host.roles, role.name)) startRole(role.name, role.portnoStart, role.type == RoleType::Mapperd);
+				if (std::ranges::count(host.roles, role.name) && !std::ranges::count(without, json(role.name))) startRole(role.name);
 			for (const std::string &name : host.roles)
-				if (!config.role(name)) startRole(name, 0, false);
+				if (!config.role(name) && !std::ranges::count(without, json(name))) startRole(name);
 		}
 		say({{"type", "ready"}});
 	}
@@ -228,8 +230,11 @@ public:
 	}
 
 private:
-	void startRole(const std::string &name, uint32_t port, bool mapper)
+	void startRole(const std::string &name)
 	{
+		const RoleConfig *config = m_config.role(name);
+		const uint32_t port = config ? config->portnoStart : 0;
+		const bool mapper = config && config->type == RoleType::Mapperd;
 		const json how = behaviour();
 		say({{"type", "role"}, {"role", name}, {"state", "starting"}});
 		if (how.value("die", "") == name) raise(SIGKILL);
@@ -273,6 +278,15 @@ private:
 		}
 	}
 
+	void stopRole(const std::string &name)
+	{
+		if (std::ranges::count(behaviour().value("noDrain", json::array()), json(name))) return;
+		say({{"type", "role"}, {"role", name}, {"state", "stopping"}});
+		std::erase_if(m_roles, [&name](const Role &role) { return role.name == name; });
+		say({{"type", "role"}, {"role", name}, {"state", "stopped"}});
+		say({{"type", "roleDone"}, {"role", name}, {"code", ""}, {"message", ""}});
+	}
+
 	void readLink()
 	{
 		char text[4096];
@@ -283,6 +297,11 @@ private:
 		}
 		const json message = json::parse(std::string(text, static_cast<size_t>(n)));
 		if (message["type"] == "stop") wantStop();
+		if (message["type"] == "stopRole") stopRole(message["role"]);
+		if (message["type"] == "startRole") {
+			startRole(message["role"]);
+			say({{"type", "roleDone"}, {"role", message["role"]}, {"code", ""}, {"message", ""}});
+		}
 		if (message["type"] == "status") {
 			json roles = json::array();
 			for (const Role &role : m_roles) roles.push_back({{"name", role.name}, {"state", "up"}, {"inflight", role.held.size()}});
@@ -296,6 +315,7 @@ private:
 
 	const xseg::Segment &m_segment;
 	const xseg::BellFds &m_bells;
+	const Config &m_config;
 	xseg::Waiter m_waiter;
 	std::vector<std::unique_ptr<xseg::BufferPool>> m_buffers; // outlive the ports
 	std::vector<Role> m_roles;

@@ -7,6 +7,7 @@ run with a deadline and never wait for a terminal. Waiting is for events: a proc
 """
 import json
 import os
+import random
 import select
 import shutil
 import signal
@@ -95,6 +96,25 @@ class Instance:
         assert select.select([fd], [], [], 30)[0], "a killed process did not end"
         os.close(fd)
 
+    def wait_running(self, seconds=20):
+        """Until status says that everything is up."""
+        self.wait_for("status ok", lambda: self.archipelago("status", expect=None).returncode == 0, seconds)
+
+    def verify_segment(self):
+        """`xseg verify` once nothing is under way any more: nothing held, leaked or broken. True when there was a segment."""
+        if not any(n.endswith(".pid") for n in os.listdir(self.run_dir + "/hosts")):
+            return False
+        last = [None]
+
+        def clean():
+            last[0] = self.run([BIN + "/xseg", "--run-dir", self.run_dir, "verify"], expect=None)
+            return last[0].returncode == 0
+        try:
+            self.wait_for("a clean segment", clean, 10)
+        except AssertionError as e:
+            raise CommandFailed(f"{e}: xseg verify: exit {last[0].returncode}\n{last[0].stdout[-3000:]}{last[0].stderr[-1000:]}") from None
+        return True
+
     def close(self):
         if self.service and self.service.poll() is None:
             self.run(["archipelago", "stop", "-f"], None, timeout=60)
@@ -120,10 +140,17 @@ class Instance:
         return self
 
     def __exit__(self, kind, *_):
-        if kind:
-            for name in sorted(os.listdir(self.dir + "/log")):
-                print(f"---- {name}\n{self.log(name[:-4])[-6000:]}", file=sys.stderr)
-        self.close()
+        try:
+            if not kind:
+                self.verify_segment()
+        except BaseException:
+            kind = True
+            raise
+        finally:
+            if kind:
+                for name in sorted(os.listdir(self.dir + "/log")):
+                    print(f"---- {name}\n{self.log(name[:-4])[-6000:]}", file=sys.stderr)
+            self.close()
 
     def log(self, name):
         try:
@@ -161,6 +188,21 @@ class Instance:
             if time.monotonic() > end:
                 raise AssertionError("waited in vain for " + what)
             select.select([], [], [], 0.02)
+
+
+SPLIT = """[hosts.data]
+roles = ["blockerb", "blockerm", "mapperd", "vlmcd"]
+[hosts.front]
+roles = ["nbd"]
+"""  # the gateway in a host of its own: clients stay connected whatever dies behind it
+
+
+def rounds(check, soak):
+    """How often: `check` times, or `soak` times in the soak. Also prints and returns the dice of this run."""
+    seed = int(os.environ.get("ARCHIPELAGO_SEED") or random.randrange(1 << 32))
+    count = soak if os.environ.get("ARCHIPELAGO_SOAK") else check
+    print(f"seed {seed} (ARCHIPELAGO_SEED), {count} rounds", flush=True)
+    return count, random.Random(seed)
 
 
 def stored_bytes(*dirs):

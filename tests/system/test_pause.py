@@ -1,0 +1,101 @@
+# SPDX-FileCopyrightText: The Archipelago project
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The data host is killed again and again under fio with verification, the gateway in a host of its own: the clients see a
+pause, never an error. How long the pause is, is measured by a client that writes 4 KiB at a time."""
+import select
+import statistics
+import subprocess
+import threading
+import time
+import unittest
+
+import nbd
+
+from instance import BIN, Instance, SPLIT, rounds
+
+
+class Meter(threading.Thread):
+    """Writes and reads back 4 KiB pieces; remembers when each write began and how long it took."""
+
+    def __init__(self, uri):
+        super().__init__()
+        self.client = nbd.NBD()
+        self.client.connect_uri(uri)
+        self.samples, self.error, self.ending = [], None, False
+
+    def run(self):
+        n = 0
+        try:
+            while not self.ending:
+                n += 1
+                data = n.to_bytes(8, "little") * 512
+                offset = (n * 7919 % 4096) * 4096
+                began = time.monotonic()
+                self.client.pwrite(data, offset)
+                self.samples.append((began, time.monotonic()))
+                if n % 16 == 0:
+                    self.client.flush()
+                if self.client.pread(4096, offset) != data:
+                    raise AssertionError(f"write {n} reads back differently")
+            self.client.shutdown()
+        except Exception as e:  # the test reports it
+            self.error = e
+
+    def pause_around(self, moment):
+        """The longest write that was under way at `moment` or began within half a second after it."""
+        return max((b - a for a, b in self.samples if b > moment and a < moment + 0.5), default=0)
+
+
+class Pause(unittest.TestCase):
+    def test_clients_see_a_pause(self):
+        kills, dice = rounds(50, 500)
+        with Instance(sections=SPLIT) as it:
+            it.start()
+            it.vlmc("create", "v", "--size", "256M")
+            it.vlmc("create", "meter", "--size", "64M")
+            fio = subprocess.Popen(
+                ["fio", "--name=verify", "--ioengine=nbd", "--uri=" + it.uri("v"), "--rw=randrw", "--verify=crc32c", "--verify_fatal=1",
+                 "--verify_state_save=0", "--verify_backlog=256", "--randrepeat=0", "--bsrange=4k-256k", "--bs_unaligned=0",
+                 "--iodepth=16", "--size=256M", "--fsync=64", "--time_based", f"--runtime={kills * 20}", "--output=" + it.dir + "/fio.txt"],
+                env=it.env, stdin=subprocess.DEVNULL)
+            meter = Meter(it.uri("meter"))
+            meter.start()
+            moments = []
+            try:
+                for n in range(kills):
+                    # Long enough for some I/O between two deaths; sometimes in the middle of the recovery of the last one.
+                    select.select([], [], [], dice.choice((0.02, 0.1, 0.3, 0.6)))
+                    if dice.random() < 0.8:
+                        it.wait_for("the data host", lambda: self.alive(it))
+                    if not self.alive(it):
+                        continue
+                    moments.append(time.monotonic())
+                    it.kill_host("data")
+                    self.assertIsNone(fio.poll(), "fio ended")
+                    self.assertIsNone(meter.error, f"the meter's client, kill {n}")
+                it.wait_running()
+                fio.send_signal(2)
+                self.assertEqual(fio.wait(60), 0, "fio found an error:\n" + open(it.dir + "/fio.txt", encoding="utf-8").read())
+            finally:
+                meter.ending = True
+                meter.join(60)
+                fio.kill()
+                fio.wait()
+            self.assertIsNone(meter.error)
+            pauses = sorted(meter.pause_around(m) for m in moments)
+            print(f"{len(moments)} kills, {len(meter.samples)} writes; pause: median {statistics.median(pauses) * 1000:.0f} ms, "
+                  f"90 % {pauses[len(pauses) * 9 // 10] * 1000:.0f} ms, longest {pauses[-1] * 1000:.0f} ms")
+            self.assertGreater(len(moments), kills * 2 // 3)
+            self.assertLess(pauses[len(pauses) * 9 // 10], 1.0)
+
+    @staticmethod
+    def alive(it):
+        try:
+            it.host_pid("data")
+            return it.run([BIN + "/archipelago", "status", "blockerb", "--json"], expect=None).returncode == 0
+        except (OSError, ValueError, IndexError):
+            return False
+
+
+if __name__ == "__main__":
+    unittest.main()
