@@ -17,7 +17,8 @@
 		ABI_AT(xs_hdr, off_data), (xs_u64)sizeof(struct xs_waiter), ABI_AT(xs_waiter, bell),                           \
 		ABI_AT(xs_waiter, sleeps), ABI_AT(xs_waiter, ready), (xs_u64)sizeof(struct xs_port), ABI_AT(xs_port, state),   \
 		ABI_AT(xs_port, gen), ABI_AT(xs_port, waiter), ABI_AT(xs_port, max_inflight), ABI_AT(xs_port, pid),            \
-		ABI_AT(xs_port, role), ABI_AT(xs_port, start_time), ABI_AT(xs_port, submitted), ABI_AT(xs_port, failed),       \
+		ABI_AT(xs_port, role), ABI_AT(xs_port, start_time), ABI_AT(xs_port, owner), ABI_AT(xs_port, submitted),        \
+		ABI_AT(xs_port, failed),                                                                                       \
 		(xs_u64)sizeof(struct xs_ring), ABI_AT(xs_ring, tail), ABI_AT(xs_ring, head),                                  \
 		(xs_u64)sizeof(struct xs_req), ABI_AT(xs_req, state), ABI_AT(xs_req, seq), ABI_AT(xs_req, home),               \
 		ABI_AT(xs_req, op), ABI_AT(xs_req, flags), ABI_AT(xs_req, status), ABI_AT(xs_req, attempts),                   \

@@ -43,6 +43,7 @@ void AbiTest::versionOneIsFrozen()
 	QCOMPARE(offsetof(xs_hdr, nr_ports), size_t(64));
 	QCOMPARE(offsetof(xs_hdr, off_data), size_t(136));
 	QCOMPARE(offsetof(xs_waiter, ready), size_t(128));
+	QCOMPARE(offsetof(xs_port, owner), size_t(32));
 	QCOMPARE(offsetof(xs_port, submitted), size_t(64));
 	QCOMPARE(offsetof(xs_ring, head), size_t(128));
 	QCOMPARE(offsetof(xs_req, home), size_t(16));

@@ -157,8 +157,6 @@ template <typename S> std::string interruptEverywhere(Cut cut)
 	return points.size() > 2 ? std::string() : "the action did nothing to shared memory";
 }
 
-void supervisorFrees(const TestSegment &t, PortNo port) { t.segment.port(port).state = XS_PORT_FREE; }
-
 /// Ten requests of a bystander go through the server's ring and back, in order. Returns how many others came along with
 /// them, or -1 when anything went wrong.
 int trafficBesides(const TestSegment &t, Port &server)

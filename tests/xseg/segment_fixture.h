@@ -95,6 +95,13 @@ inline bool waitForWork(Waiter &waiter)
 	return woken;
 }
 
+/// What a supervisor says in the end, without the recovery before it: the port of the dead can be bound again.
+inline void supervisorFrees(const TestSegment &t, PortNo port)
+{
+	t.segment.port(port).state = XS_PORT_FREE;
+	t.segment.port(port).owner = 0;
+}
+
 /// How many requests of a segment are not FREE.
 inline unsigned requestsInUse(const Segment &segment)
 {

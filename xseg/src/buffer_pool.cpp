@@ -9,11 +9,17 @@
 //   killed    between two steps: the words say USED with our port, which is all that recovery needs to take them back
 //   release   USED -> FREE, keeping BACKED: the memory stays, the next claim is cheap
 //
+// A slab names a port, and recovery finds the slabs of the dead by the ports that are theirs. So whoever holds slabs also
+// holds the owner word of that port: claimed before the first slab if it is not ours already, and given up after the last
+// one if no Port of ours has it bound (a pool outlives its ports).
+//
 // Single slabs are taken from the bottom of the table and runs from the top, so that small buffers do not break up the
 // room of large ones. One wholly free slab per class is kept: freeing and allocating in turn costs no claim.
 #include "xseg/buffer_pool.h"
 
+#include "xseg/process.h"
 #include "xseg/src/assert.h"
+#include "xseg/src/port_word.h"
 #include "xseg/src/shared_word.h"
 #include "xseg/src/slab_word.h"
 
@@ -30,8 +36,10 @@ bool change(const Segment &segment, uint32_t slab, const SlabWord &from, SlabWor
 {
 	to.tag = from.tag + 1;
 	uint64_t expected = pack(from);
-	return std::atomic_ref(segment.slab(slab).owner)
-	    .compare_exchange_strong(expected, pack(to), std::memory_order_acq_rel);
+	const bool changed = std::atomic_ref(segment.slab(slab).owner)
+	                         .compare_exchange_strong(expected, pack(to), std::memory_order_acq_rel);
+	XSEG_CRASH_POINT();
+	return changed;
 }
 
 SlabWord wordOf(const Segment &segment, uint32_t slab)
@@ -65,6 +73,7 @@ uint32_t BufferPool::Slab::blocks() const { return shift >= XS_SLAB_SHIFT ? 1 : 
 BufferPool::BufferPool(const Segment &segment, PortNo owner)
 	: m_segment(segment),
 	  m_owner(owner),
+	  m_me(ownerWord(thisProcess())),
 	  m_slabs(segment.geometry().slabs)
 {}
 
@@ -75,6 +84,15 @@ BufferPool::~BufferPool()
 		const uint8_t state = !slab || slab->whollyFree() ? XS_SLAB_FREE : XS_SLAB_ZOMBIE;
 		if (slab) giveUp(m_segment, m_owner, slab->shift, slab->first, slabsOf(slab->shift), state);
 	}
+	m_slabsHeld = 0;
+	giveUpOwner();
+}
+
+/// The port is nobody's when it is not bound and no slab names it for us.
+void BufferPool::giveUpOwner()
+{
+	if (m_slabsHeld != 0 || m_owner >= m_segment.geometry().ports) return;
+	if (std::atomic_ref(m_segment.port(m_owner).state).load() == XS_PORT_FREE) giveUpPort(m_segment, m_owner, m_me);
 }
 
 uint32_t BufferPool::allocate(uint32_t bytes)
@@ -127,6 +145,7 @@ void BufferPool::free(uint32_t block)
 
 BufferPool::Slab *BufferPool::claim(uint8_t shift)
 {
+	if (m_owner >= m_segment.geometry().ports || !claimPort(m_segment, m_owner, m_me)) return nullptr;
 	const auto slabs = uint32_t(m_slabs.size());
 	const uint32_t run = slabsOf(shift);
 	if (run > 1) {
@@ -182,6 +201,7 @@ BufferPool::Slab *BufferPool::claimAt(uint32_t first, uint8_t shift)
 	for (uint32_t left = slab->freeBlocks, i = 0; left > 0; left -= std::min(left, 64u), ++i) {
 		slab->freeMask[i] = left >= 64 ? ~uint64_t(0) : (uint64_t(1) << left) - 1;
 	}
+	++m_slabsHeld;
 	m_slabs[first] = std::move(slab);
 	return m_slabs[first].get();
 }
@@ -192,6 +212,7 @@ void BufferPool::release(Slab &slab)
 	giveUp(m_segment, m_owner, slab.shift, first, slabsOf(slab.shift), XS_SLAB_FREE);
 	m_searchFrom = std::min(m_searchFrom, first);
 	m_slabs[first].reset();
+	--m_slabsHeld;
 }
 
 /// Gives back one slab that was only kept for its class. False when there is none.

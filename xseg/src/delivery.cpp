@@ -6,6 +6,7 @@
 //
 //   path entry, npath, state = SENDING, ring push, bell
 //     killed before SENDING   OWNED by the dead; the top of the path may name the dead itself, which is passed over
+//                             (recovery.cpp: fails back, or goes to a successor if it is still as its sender wrote it)
 //     killed before the push  SENDING from the dead: recovery pushes once more (a second entry is refused as stale)
 //     killed before the bell  the owner finds it after its bounded sleep, or when recovery rings
 //   The receiver of a reply takes itself off the path, after it has OWNED the request. Were it the sender, a sender killed
@@ -17,6 +18,7 @@
 #include "xseg/port.h"
 
 #include "xseg/src/assert.h"
+#include "xseg/src/port_word.h"
 #include "xseg/src/request_pool.h"
 #include "xseg/src/ring.h"
 #include "xseg/src/state_word.h"
@@ -24,40 +26,20 @@
 #include <cerrno>
 
 namespace xseg {
-namespace {
-
-/// Number of path entries, 0 when it is nonsense.
-uint16_t pathLength(const xs_req &request)
-{
-	const uint16_t length = readOnce(request.npath);
-	return length <= XS_MAX_HOPS ? length : uint16_t(0);
-}
-
-} // namespace
-
-bool Port::isBound(PortNo port) const
-{
-	return port < m_segment.geometry().ports && std::atomic_ref(m_segment.port(port).state).load() == XS_PORT_BOUND;
-}
-
-bool Port::isAlive(uint32_t entry) const
-{
-	const auto port = PortNo(entry >> 16);
-	return isBound(port) && (readOnce(m_segment.port(port).gen) & 0xffff) == (entry & 0xffff);
-}
-
 void Port::announceTo(PortNo port) const { announce(m_segment, m_bells, readOnce(m_segment.port(port).waiter), port); }
 
 /// OWNED(me) -> SENDING -> ring. Whatever is not Done or Lost leaves the request OWNED by us.
 Port::Delivery Port::push(RequestIndex index, PortNo to, Direction direction, bool evenUnbound)
 {
-	RequestState state(m_segment.request(index));
+	xs_req &request = m_segment.request(index);
+	if (direction == Direction::Request) writeOnce(request.attempts, 0); // counts replays of this sending, not of the last
+	RequestState state(request);
 	const auto sent = state.send(m_number, to, direction);
 	if (!sent) return Delivery::Lost;
 	if (!Ring(m_segment.ring(to, direction), m_segment.geometry().ringSlotsLog2).push(index)) {
 		// Its reader may have come across the request through an older entry: then it is there after all.
 		if (state.recall(*sent)) return Delivery::Full;
-	} else if (!isBound(to)) {
+	} else if (!isBound(m_segment, to)) {
 		// It left while we pushed. The one who leaves stops being BOUND, then drains; we push, then look: one of the two
 		// sees the other. If both do, recall() and take() are a CAS on the same word.
 		if (!evenUnbound && state.recall(*sent)) return Delivery::Gone;
@@ -69,7 +51,7 @@ Port::Delivery Port::push(RequestIndex index, PortNo to, Direction direction, bo
 
 bool Port::send(RequestIndex index, PortNo to, Direction direction)
 {
-	if (!isBound(to)) return fail(ENOTCONN);
+	if (!isBound(m_segment, to)) return fail(ENOTCONN);
 	switch (push(index, to, direction, false)) {
 	case Delivery::Done: return true;
 	case Delivery::Full: return fail(EAGAIN);
@@ -109,6 +91,7 @@ bool Port::forward(RequestRef &request, PortNo to)
 	if (length == 0 || (own && own->place == RequestPool::Place::Held)) return fail(EINVAL);
 	if (length >= XS_MAX_HOPS) return fail(ELOOP);
 	if (m_forwarded >= halfRing()) return fail(EAGAIN);
+	request.alter(); // whoever forwards has changed it, or may have
 	writeOnce(shared.path[length], pathEntry()); // entry first: npath never covers one that is not written
 	writeOnce(shared.npath, uint16_t(length + 1));
 	if (!send(request.index(), to, Direction::Request)) {
@@ -135,17 +118,29 @@ bool Port::respond(RequestRef &request, int32_t status)
 }
 
 /// To the nearest living port of the path, else home. False: full, still OWNED by us, try again.
+///
+/// A composer that died before it had recorded a write must not turn into an acknowledgement of that write, so whatever
+/// passes over the dead says -EOWNERDEAD. Killed anywhere here, that must hold too: the request is marked as altered before
+/// the dead are cut off its path, so that no recovery takes it for one to be carried out again and answered with success.
 bool Port::sendBack(RequestIndex index, int32_t status)
 {
 	xs_req &request = m_segment.request(index);
-	if (!RequestState(request).ownedBy(m_number)) return true; // overwritten: there is nothing of ours to send
+	RequestState state(request);
+	if (!state.ownedBy(m_number)) return true; // overwritten: there is nothing of ours to send
 	writeOnce(request.status, status);
-	for (uint16_t length = pathLength(request); length > 0; --length) {
+	const uint16_t whole = pathLength(request);
+	for (uint16_t length = whole; length > 0; --length) {
 		const uint32_t entry = readOnce(request.path[length - 1]);
-		if (!isAlive(entry)) continue;
-		writeOnce(request.npath, length); // cuts off the dead only
-		if (send(index, PortNo(entry >> 16), Direction::Reply)) return true;
-		if (m_lastError == EAGAIN) return false;
+		if (isAlive(m_segment, entry)) {
+			writeOnce(request.npath, length); // cuts off the dead only
+			if (send(index, PortNo(entry >> 16), Direction::Reply)) return true;
+			if (m_lastError == EAGAIN) {
+				writeOnce(request.npath, whole); // the next try has to see the dead again
+				return false;
+			}
+		}
+		state.alter(m_number);
+		writeOnce(request.status, -EOWNERDEAD);
 	}
 	writeOnce(request.npath, 0);
 	return sendHome(index);

@@ -3,42 +3,27 @@
 //
 // Port, the standing half: binding and leaving, requests at home, RequestRef. (How requests move: delivery.cpp.)
 //
-// Life of a port:  FREE --CAS--> RECOVERING (being set up: nobody else may bind, nobody sends) --> BOUND
+// Life of a port:  owner word: nobody --CAS--> this process (nobody else may bind)
+//                  FREE --CAS--> RECOVERING (being set up: nobody sends) --> BOUND
 //                  BOUND --> RECOVERING (leaving: nobody sends any more, the rings are drained) --> FREE
-// A binder killed in RECOVERING leaves just that, as recovery itself would: the supervisor finishes it. `gen` rises at each
-// bind, before BOUND, so that replies meant for an earlier life are told apart.
+//                  owner word: nobody's again, unless a pool of ours still holds slabs in the port's name
+// Whoever is killed in between has its name in the owner word, from first to last: recovery needs no more than that. The
+// state says FREE -> RECOVERING by a CAS too, for two threads of one process. `gen` rises at each bind, before BOUND, so that
+// replies meant for an earlier life are told apart; the dead need no new one, since a port that is not BOUND is not alive.
 #include "xseg/port.h"
 
+#include "xseg/process.h"
 #include "xseg/src/assert.h"
+#include "xseg/src/port_word.h"
 #include "xseg/src/request_pool.h"
 #include "xseg/src/ring.h"
 #include "xseg/src/state_word.h"
-
-#include <fcntl.h>
 
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
 
 namespace xseg {
-namespace {
-
-/// When this process started, in clock ticks since boot (field 22 of /proc/self/stat); 0 when that cannot be read. With
-/// the pid it tells a process from a later one with the same number.
-uint64_t processStartTime()
-{
-	constexpr int kFieldsAfterName = 20; // fields 3..22 follow the last ')'
-	UniqueFd fd(::open("/proc/self/stat", O_RDONLY | O_CLOEXEC));
-	char text[1024];
-	const ssize_t length = fd ? ::read(fd.get(), text, sizeof text - 1) : -1;
-	if (length <= 0) return 0;
-	text[length] = '\0';
-	const char *at = std::strrchr(text, ')'); // the name may hold anything, also spaces and parentheses
-	for (int field = 0; at && field < kFieldsAfterName; ++field) at = std::strchr(at + 1, ' ');
-	return at ? std::strtoull(at + 1, nullptr, 10) : 0;
-}
-
-} // namespace
 
 Result<std::unique_ptr<Port>> Port::bind(const Segment &segment, const BellFds &bells, BufferPool &buffers,
                                          PortNo number, const BindOptions &options)
@@ -49,21 +34,25 @@ Result<std::unique_ptr<Port>> Port::bind(const Segment &segment, const BellFds &
 		return tl::unexpected(Failure{EINVAL, "there is no such waiter"});
 	if (auto backed = segment.backRings(number); !backed) return tl::unexpected(backed.error());
 
+	const uint64_t me = ownerWord(thisProcess());
 	std::atomic_ref state(segment.port(number).state);
 	uint32_t expected = XS_PORT_FREE;
-	if (!state.compare_exchange_strong(expected, XS_PORT_RECOVERING))
+	if (!claimPort(segment, number, me) || !state.compare_exchange_strong(expected, XS_PORT_RECOVERING))
 		return tl::unexpected(Failure{EBUSY, "port " + std::to_string(number) + " is bound already"});
-	std::unique_ptr<Port> port(new Port(segment, bells, buffers, number, options));
-	state.store(XS_PORT_BOUND);
+	XSEG_CRASH_POINT();
+	std::unique_ptr<Port> port(new Port(segment, bells, buffers, number, me, options));
+	setPortState(segment, number, XS_PORT_BOUND);
 	port->announceTo(number); // look at what a predecessor has left in the rings
 	return port;
 }
 
-Port::Port(const Segment &segment, const BellFds &bells, BufferPool &buffers, PortNo number, const BindOptions &options)
+Port::Port(const Segment &segment, const BellFds &bells, BufferPool &buffers, PortNo number, uint64_t me,
+           const BindOptions &options)
 	: m_segment(segment),
 	  m_bells(bells),
 	  m_buffers(buffers),
 	  m_number(number),
+	  m_me(me),
 	  m_options(options),
 	  m_pool(std::make_unique<RequestPool>(segment, number))
 {
@@ -79,15 +68,15 @@ Port::Port(const Segment &segment, const BellFds &bells, BufferPool &buffers, Po
 	writeOnce(shared.gen, m_generation);
 	writeOnce(shared.waiter, m_options.waiter);
 	writeOnce(shared.max_inflight, m_options.maxInflight);
-	writeOnce(shared.pid, uint32_t(getpid()));
-	writeOnce(shared.start_time, processStartTime());
+	const ProcessId process = thisProcess();
+	writeOnce(shared.pid, process.pid);
+	writeOnce(shared.start_time, process.startTime);
 	writeOnce(shared.role, m_options.role);
 }
 
 Port::~Port()
 {
-	std::atomic_ref state(m_segment.port(m_number).state);
-	state.store(XS_PORT_RECOVERING);
+	setPortState(m_segment, m_number, XS_PORT_RECOVERING);
 	for (uint64_t looked = 0; looked < 2 * halfRing(); ++looked) { // one ring's worth: nobody adds to it any more
 		if (const auto index = take(Direction::Request); index && accepted(*index)) giveBack(*index, -ECANCELED);
 		if (const auto index = take(Direction::Reply); index && received(*index)) drop(*index);
@@ -95,7 +84,11 @@ Port::~Port()
 	// What still finds no room stays OWNED by this port: recovery, or its next owner's supervisor, sends it on.
 	retryUnsent();
 	m_pool.reset();
-	state.store(XS_PORT_FREE);
+	setPortState(m_segment, m_number, XS_PORT_FREE);
+	if (m_buffers.owner() == m_number)
+		m_buffers.giveUpOwner();
+	else
+		giveUpPort(m_segment, m_number, m_me);
 }
 
 bool Port::fail(int errnum)
@@ -168,6 +161,8 @@ void Port::drop(RequestIndex index)
 	else
 		giveBack(index, -ECANCELED);
 }
+
+void RequestRef::alter() const { RequestState(m_port->segment().request(m_index)).alter(m_port->number()); }
 
 std::span<std::byte> RequestRef::data() const
 {

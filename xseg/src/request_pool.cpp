@@ -13,8 +13,6 @@
 namespace xseg {
 namespace {
 
-constexpr uint64_t ownerWord(uint64_t before, uint32_t low) { return ((before >> 32) + 1) << 32 | low; }
-
 uint32_t runsOf(const Segment &segment) { return segment.geometry().requests / XS_RUN_REQUESTS; }
 
 std::atomic_ref<uint64_t> ownerOf(const Segment &segment, uint32_t run)
@@ -50,7 +48,8 @@ RequestPool::~RequestPool()
 		// A CAS: a word that a broken peer overwrote is not made worse.
 		uint64_t word = ownerOf(m_segment, run.number).load(std::memory_order_relaxed);
 		if (uint32_t(word) != m_home + 1u) continue;
-		ownerOf(m_segment, run.number).compare_exchange_strong(word, ownerWord(word, 0), std::memory_order_acq_rel);
+		ownerOf(m_segment, run.number).compare_exchange_strong(word, runWord(word, 0), std::memory_order_acq_rel);
+		XSEG_CRASH_POINT();
 	}
 }
 
@@ -93,7 +92,8 @@ bool RequestPool::claimRun()
 		auto owner = ownerOf(m_segment, run);
 		uint64_t word = owner.load(std::memory_order_relaxed);
 		if (uint32_t(word) != 0) continue;
-		if (!owner.compare_exchange_strong(word, ownerWord(word, m_home + 1u), std::memory_order_acq_rel)) continue;
+		if (!owner.compare_exchange_strong(word, runWord(word, m_home + 1u), std::memory_order_acq_rel)) continue;
+		XSEG_CRASH_POINT();
 		const size_t before = m_free.size();
 		adopt(run);
 		if (m_free.size() > before) return true; // else every request of it was overwritten: on to the next

@@ -24,6 +24,9 @@ namespace xseg {
 /// The port whose requests these are, from the owner word of their run; nothing when it has none.
 std::optional<PortNo> homeOf(const Segment &segment, RequestIndex index);
 
+/// The owner word of a run that was `before`, with the next tag: `low` = port + 1, or 0 for nobody.
+constexpr uint64_t runWord(uint64_t before, uint32_t low) { return ((before >> 32) + 1) << 32 | low; }
+
 class RequestPool {
 public:
 	enum class Place : uint8_t { Free, Held, Out, Stray };

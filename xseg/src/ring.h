@@ -53,8 +53,10 @@ public:
 			const int64_t lead = leadOf(word, position);
 			if (lead < 0) return false; // the entry of the lap before is still there
 			if (lead == 0 && slot(position).compare_exchange_strong(word, pack(2 * lap(position) + 1, request))) {
+				XSEG_CRASH_POINT();
 				tail.compare_exchange_strong(position,
 				                             position + 1); // killed before this line: the next producer helps
+				XSEG_CRASH_POINT();
 				return true;
 			}
 			// Taken, by somebody who may be dead: help the hint past it. Fails when it has moved on already.
@@ -87,7 +89,19 @@ public:
 	void clear(uint64_t &head) const
 	{
 		slot(head).store(pack(2 * lap(head) + 2, 0), std::memory_order_release);
+		XSEG_CRASH_POINT();
 		bump(head);
+	}
+
+	/// Whether some entry of this ring names `request`. Exact only while nobody consumes.
+	bool contains(uint32_t request) const
+	{
+		for (uint64_t index = 0; index < slots(); ++index) {
+			const uint64_t word = slot(index).load();
+			const bool full = (word >> kRequestBits & 1) != 0;
+			if (full && (word & kRequestMask) == request) return true;
+		}
+		return false;
 	}
 
 	/// Where the last consumer of this ring stopped: the first `head` of its successor.
@@ -114,6 +128,7 @@ private:
 	{
 		++head;
 		std::atomic_ref(m_shared.head).store(head, std::memory_order_release);
+		XSEG_CRASH_POINT();
 	}
 
 	xs_ring &m_shared;

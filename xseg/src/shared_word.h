@@ -7,6 +7,9 @@
 //   writeOnce(field)   one store, in program order with those before it: what a recovery finds after a kill is a prefix
 //   count(field)       adds to a counter that only this thread writes and tools read
 //
+//   XSEG_CRASH_POINT()  stands behind every store that others see. In the build for the death tests (tests/xseg/death) a process
+//                    may be killed there; in every other build it is nothing.
+//
 // What orders processes against each other are the state word, the ring slots and the bells (state_word.h, ring.h,
 // waiter.cpp), never these.
 #pragma once
@@ -14,6 +17,15 @@
 #include <atomic>
 #include <cstdint>
 #include <type_traits>
+
+#ifdef XSEG_CRASH_POINTS
+namespace xseg {
+void crashPoint();
+}
+#define XSEG_CRASH_POINT() ::xseg::crashPoint()
+#else
+#define XSEG_CRASH_POINT() static_cast<void>(0)
+#endif
 
 namespace xseg {
 
@@ -29,6 +41,7 @@ template <typename T> T readOnce(const T &field)
 template <typename T> void writeOnce(T &field, std::type_identity_t<T> value)
 {
 	std::atomic_ref(field).store(value, std::memory_order_release);
+	XSEG_CRASH_POINT();
 }
 
 inline void count(uint64_t &counter)

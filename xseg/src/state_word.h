@@ -9,7 +9,10 @@
 //      ^   put (home)      │   ^                     │
 //      └───────────────────┘   └─────────────────────┘ recall (me): the ring was full or the other side has left
 //
-// OWNED(p) has to = p and from = whom p has it from. FENCED is a state that only recovery sets; nothing here leaves it.
+// OWNED(p) has to = p and from = whom p has it from; its direction says whether the request still is what its sender wrote:
+// Request after take() from the request ring, Reply after take() from the reply ring, after recall() and after alter(). If p
+// dies, only the first kind may be handed to a successor of p: in all others op, arguments or data may be half p's own.
+// FENCED is what recovery makes of OWNED(dead) (recovery.cpp); from, to and direction stay.
 //
 // OWNED(p) and FREE words are changed by their single writer (p, home), so load-check-store is enough; SENDING is the
 // one state in which two may act (the receiver takes, the sender recalls), so both use a CAS. Every transition raises
@@ -99,7 +102,7 @@ public:
 	bool recall(SentWord sent)
 	{
 		const StateWord was = unpack(sent.word);
-		return exchange(was, {.state = XS_OWNED, .from = was.from, .to = was.from});
+		return exchange(was, {.state = XS_OWNED, .direction = uint8_t(Direction::Reply), .from = was.from, .to = was.from});
 	}
 
 	/// SENDING(x -> me, direction) -> OWNED(me).
@@ -107,7 +110,25 @@ public:
 	{
 		const StateWord now = load();
 		if (now.state != XS_SENDING || now.to != me || now.direction != uint8_t(direction)) return false;
-		return exchange(now, {.state = XS_OWNED, .from = now.from, .to = me});
+		return exchange(now, {.state = XS_OWNED, .direction = now.direction, .from = now.from, .to = me});
+	}
+
+	/// OWNED(me): from here on the request is not what its sender wrote. Before the first change of anything it says.
+	void alter(PortNo me)
+	{
+		const StateWord now = load();
+		if (now.state != XS_OWNED || now.to != me || now.direction == uint8_t(Direction::Reply)) return;
+		store(now, {.state = XS_OWNED, .direction = uint8_t(Direction::Reply), .from = now.from, .to = me});
+	}
+
+	/// For recovery: `now` -> `next` with the next tag, unless somebody has changed it meanwhile.
+	bool exchange(const StateWord &now, const StateWord &next)
+	{
+		uint64_t expected = pack(now);
+		const bool changed = m_word.compare_exchange_strong(expected, successor(now, next), std::memory_order_acq_rel,
+		                                                    std::memory_order_relaxed);
+		XSEG_CRASH_POINT();
+		return changed;
 	}
 
 private:
@@ -120,13 +141,8 @@ private:
 	{
 		const uint64_t word = successor(now, next);
 		m_word.store(word, std::memory_order_release);
+		XSEG_CRASH_POINT();
 		return word;
-	}
-	bool exchange(const StateWord &now, const StateWord &next)
-	{
-		uint64_t expected = pack(now);
-		return m_word.compare_exchange_strong(expected, successor(now, next), std::memory_order_acq_rel,
-		                                      std::memory_order_relaxed);
 	}
 
 	std::atomic_ref<uint64_t> m_word;

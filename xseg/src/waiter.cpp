@@ -71,10 +71,13 @@ void announce(const Segment &segment, const BellFds &bells, uint32_t waiter, Por
 	const uint64_t bit = uint64_t(1) << (port % kWordBits);
 	// A set bit stays set until its owner has seen our push: then the line need not travel (first pair above).
 	if ((word.load() & bit) == 0) word.fetch_or(bit);
+	XSEG_CRASH_POINT();
 	auto bell = bellOf(segment, waiter);
 	uint32_t asleep = kAsleep;
 	// A CAS, not an exchange: it must not wipe out kRung, which names no port and leaves no ready bit.
-	if (bell.load() == kAsleep && bell.compare_exchange_strong(asleep, kAwake)) signal(bells, waiter);
+	if (bell.load() != kAsleep || !bell.compare_exchange_strong(asleep, kAwake)) return;
+	XSEG_CRASH_POINT();
+	signal(bells, waiter);
 }
 
 void ring(const Segment &segment, const BellFds &bells, uint32_t waiter)

@@ -80,7 +80,8 @@ struct xs_port {
 	xs_u32 max_inflight;             /* own requests out at a time; at most half a ring */
 	xs_u32 pid, role;                /* informational */
 	xs_u64 start_time;
-	xs_u64 pad0[4];
+	xs_u64 owner;                    /* whose it is: 0 = nobody's, else pid:32 | low half of start_time. Claimed by one CAS */
+	xs_u64 pad0[3];
 	/* line 1: owner counters */
 	xs_u64 submitted, accepted, responded, received, failed, pad1[3];
 	xs_u64 pad2[16];
@@ -97,7 +98,8 @@ struct xs_ring {
 	xs_u64 slot[];
 };
 
-/* The state word is the truth about a request: tag:24 | state:4 | dir:4 | from:16 | to:16. */
+/* The state word is the truth about a request: tag:24 | state:4 | dir:4 | from:16 | to:16.
+ * SENDING: dir = the ring it travels in. OWNED, FENCED: dir = XS_RING_REQUEST while it is as its sender wrote it. */
 enum { XS_FREE = 0, XS_OWNED = 1, XS_SENDING = 2, XS_FENCED = 3 };
 
 struct xs_req {

@@ -17,7 +17,8 @@ namespace xseg {
 
 class BufferPool {
 public:
-	/// `owner`: the port whose death frees these slabs.
+	/// `owner`: the port with whose owner these slabs die; a port of this process. Nothing can be allocated while it is
+	/// somebody else's.
 	BufferPool(const Segment &segment, PortNo owner);
 	~BufferPool(); ///< gives back all slabs; one with a buffer still out (an orderly shutdown has none) stays as a ZOMBIE
 	BufferPool(const BufferPool &) = delete;
@@ -29,6 +30,9 @@ public:
 	/// private memory, never free one that was read from the segment.
 	void free(uint32_t block);
 	uint64_t bytesInUse() const { return m_bytesInUse; }
+	PortNo owner() const { return m_owner; }
+	/// After a Port has unbound `owner`: the port becomes nobody's once no slab is held in its name.
+	void giveUpOwner();
 
 private:
 	/// One slab, or the run of slabs of one block above 256 KiB, by the number of its first slab.
@@ -53,6 +57,8 @@ private:
 
 	const Segment &m_segment;
 	PortNo m_owner;
+	uint64_t m_me; ///< owner word of this process
+	uint32_t m_slabsHeld = 0;
 	uint64_t m_bytesInUse = 0;
 	uint32_t m_searchFrom = 0; ///< where the last single slab was found
 	std::array<Class, XS_MAX_CLASS_SHIFT - XS_MIN_CLASS_SHIFT + 1> m_classes;

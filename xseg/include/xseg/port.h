@@ -38,6 +38,10 @@ public:
 	xs_req &operator*() const;
 	xs_req *operator->() const { return &**this; }
 
+	/// Says that this request is no longer what its sender wrote: if we die, it fails back and is not handed to a successor.
+	/// To be called before the first change of op, of arguments or of data that are also the request's input (what a read
+	/// fills is not). setArgs() and Port::forward() do so themselves. Killed before: the successor gets it whole.
+	void alter() const;
 	/// Typed view of args: by value, both ways.
 	template <typename T> T args() const
 	{
@@ -49,6 +53,7 @@ public:
 	template <typename T> void setArgs(const T &in) const
 	{
 		static_assert(std::is_trivially_copyable_v<T> && sizeof(T) <= sizeof(xs_req::args));
+		alter();
 		std::memcpy((**this).args, &in, sizeof in);
 	}
 	/// The bytes this request speaks of (data_blk, data_off, data_len), bounds-checked; empty when there are none or
@@ -112,7 +117,8 @@ public:
 	/// and for good with ELOOP when the path is full (XS_MAX_HOPS).
 	bool forward(RequestRef &request, PortNo to);
 	/// Sends a request back along its path with `status` (0 or minus an error code). Ports on the path that are gone are
-	/// passed over; when nobody is left it goes home, where it is freed. False only for now (EAGAIN: the ring is full).
+	/// passed over, and the status then is -EOWNERDEAD whatever came of it: only who is gone knew what else there was to do.
+	/// When nobody is left it goes home, where it is freed. False only for now (EAGAIN: the ring is full).
 	bool respond(RequestRef &request, int32_t status);
 
 	uint32_t inflight() const { return m_inflight; } ///< own requests that are out
@@ -121,11 +127,10 @@ public:
 private:
 	friend class RequestRef;
 	enum class Delivery : uint8_t { Done, Full, Gone, Lost };
-	Port(const Segment &segment, const BellFds &bells, BufferPool &buffers, PortNo number, const BindOptions &options);
+	Port(const Segment &segment, const BellFds &bells, BufferPool &buffers, PortNo number, uint64_t me,
+	     const BindOptions &options);
 	bool fail(int errnum);
 	uint32_t pathEntry() const { return uint32_t(m_number) << 16 | (m_generation & 0xffff); }
-	bool isBound(PortNo port) const;
-	bool isAlive(uint32_t pathEntry) const;
 	uint64_t halfRing() const { return (uint64_t(1) << m_segment.geometry().ringSlotsLog2) / 2; }
 	void announceTo(PortNo port) const;
 
@@ -146,6 +151,7 @@ private:
 	const BellFds &m_bells;
 	BufferPool &m_buffers;
 	PortNo m_number;
+	uint64_t m_me; ///< owner word of this process
 	BindOptions m_options;
 	uint32_t m_generation = 0;
 	uint32_t m_inflight = 0, m_forwarded = 0; ///< each at most half a ring: a reply always finds room in ours
