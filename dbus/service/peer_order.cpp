@@ -297,6 +297,7 @@ void PeerOrderRun::startHost(const QString &host)
 
 void PeerOrderRun::startRole(const QString &role)
 {
+	if (m_supervisor.runs(role)) return startNext(); // came up with its whole host
 	m_supervisor.changeRole(role, true, [this, role](Result<void> result) {
 		// Its host died: it comes back with it.
 		if (!result && result.error().code != ErrorCode::Peer) return rollBack(result.error().within("Cannot start " + role.toStdString()));

@@ -420,6 +420,8 @@ void PeerSupervisor::hostUp(const QString &host)
 	m_facts.crashed.remove(host);
 	m_facts.restarting.remove(host);
 	m_restarts.up(host);
+	for (PeerRole &role : m_facts.layout.roles)
+		if (role.host == host && !isRunning(role.state)) setRole(role, PeerState::Stopped); // as it was before the host died
 	emit stateChanged();
 }
 
@@ -435,8 +437,8 @@ void PeerSupervisor::hostGone(const QString &host, const HostRun::End &end)
 	markGone(host, end);
 	if (m_hosts.empty() && m_spawning == 0)
 		releaseSegment();
-	else if (!end.orderly)
-		recover(host, end.process);
+	else
+		recover(host, end.process); // also after an orderly end: when it left nothing, that is one look at its ports
 	if (end.during == HostRun::Phase::Up && end.error && m_wanted.contains(host)) startAgain(host);
 	emit stateChanged();
 }

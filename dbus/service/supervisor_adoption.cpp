@@ -78,7 +78,7 @@ QString PeerSupervisor::hostOfOwner(const xseg::ProcessId &owner) const
 	for (const PeerRole &role : m_facts.layout.roles) {
 		for (uint port = role.portStart; port <= role.portEnd && port < m_link->segment().geometry().ports; port++) {
 			const xs_port &shared = m_link->segment().port(static_cast<xseg::PortNo>(port));
-			if (shared.pid == owner.pid && shared.start_time == owner.startTime) return role.host;
+			if (shared.owner == (uint64_t(owner.pid) << 32 | uint32_t(owner.startTime))) return role.host;
 		}
 	}
 	return {};
@@ -88,7 +88,7 @@ void PeerSupervisor::recoverDeadOwners()
 {
 	xseg::Recovery recovery(m_link->segment(), m_link->bells(), recoveryRules());
 	for (const xseg::ProcessId &owner : recovery.owners()) {
-		if (startTimeOf(static_cast<pid_t>(owner.pid)) == owner.startTime) continue;
+		if (xseg::isRunning(owner)) continue;
 		const QString host = hostOfOwner(owner);
 		if (m_hosts.contains(host)) continue;
 		if (host.isEmpty()) {

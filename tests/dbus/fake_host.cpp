@@ -9,6 +9,7 @@
 //    "die": "mapperd",                           SIGKILLs itself while starting it
 //    "ignoreStop": true,                         neither {"stop"} nor SIGTERM ends it
 //    "noDrain": ["vlmcd"],                       the role does not end on {"stopRole"}
+//    "dieOnDrain": true,                         SIGKILLs itself then
 //    "frozen": ["mapperd"],                      the role takes requests and does not answer until it is thawed
 //    "clients": {"web": 2}}                      what the catalog says about volumes
 // One thread, poll(2).
@@ -103,8 +104,15 @@ xseg::UniqueFd claimFiles()
 
 struct Role {
 	std::string name;
+	std::unique_ptr<xseg::BufferPool> buffers;
 	std::unique_ptr<xseg::Port> port;
 	std::vector<xseg::RequestRef> held; ///< while frozen
+	void end()
+	{
+		held.clear();
+		port.reset();
+		buffers.reset();
+	}
 };
 
 /// Volumes by name. Answers the requests of protocol.h to a mapper.
@@ -221,8 +229,7 @@ public:
 		}
 		for (auto role = m_roles.rbegin(); role != m_roles.rend(); ++role) {
 			say({{"type", "role"}, {"role", role->name}, {"state", "stopping"}});
-			role->held.clear();
-			role->port.reset();
+			role->end();
 			say({{"type", "role"}, {"role", role->name}, {"state", "stopped"}});
 		}
 		unlink(hostFile(".pid").c_str());
@@ -251,8 +258,8 @@ private:
 		if (port) {
 			xseg::BindOptions options;
 			options.waiter = m_waiter.index();
-			m_buffers.push_back(std::make_unique<xseg::BufferPool>(m_segment, static_cast<xseg::PortNo>(port)));
-			auto bound = xseg::Port::bind(m_segment, m_bells, *m_buffers.back(), static_cast<xseg::PortNo>(port), options);
+			role.buffers = std::make_unique<xseg::BufferPool>(m_segment, static_cast<xseg::PortNo>(port));
+			auto bound = xseg::Port::bind(m_segment, m_bells, *role.buffers, static_cast<xseg::PortNo>(port), options);
 			if (!bound) exit(5);
 			role.port = std::move(*bound);
 		}
@@ -281,8 +288,11 @@ private:
 	void stopRole(const std::string &name)
 	{
 		if (std::ranges::count(behaviour().value("noDrain", json::array()), json(name))) return;
+		if (behaviour().value("dieOnDrain", false)) raise(SIGKILL);
 		say({{"type", "role"}, {"role", name}, {"state", "stopping"}});
-		std::erase_if(m_roles, [&name](const Role &role) { return role.name == name; });
+		const auto found = std::ranges::find(m_roles, name, &Role::name);
+		if (found != m_roles.end()) found->end();
+		if (found != m_roles.end()) m_roles.erase(found);
 		say({{"type", "role"}, {"role", name}, {"state", "stopped"}});
 		say({{"type", "roleDone"}, {"role", name}, {"code", ""}, {"message", ""}});
 	}
@@ -317,7 +327,6 @@ private:
 	const xseg::BellFds &m_bells;
 	const Config &m_config;
 	xseg::Waiter m_waiter;
-	std::vector<std::unique_ptr<xseg::BufferPool>> m_buffers; // outlive the ports
 	std::vector<Role> m_roles;
 	std::string m_mapper;
 	Catalog m_catalog;

@@ -172,6 +172,18 @@ private slots:
 		VERIFY_OK(stop());
 	}
 
+	void aHostThatDiesWhileARoleDrainsComesBackWithIt()
+	{
+		make({});
+		VERIFY_OK(start());
+		const uint front = pid("vlmcd");
+		behave(R"({"dieOnDrain": true})");
+		VERIFY_OK(submit({.verb = PeerOrder::Verb::Restart, .roles = {QStringLiteral("vlmcd")}}));
+		QVERIFY(pid("vlmcd") != front);
+		QCOMPARE(m_supervisor->state(), QStringLiteral("running"));
+		VERIFY_OK(stop());
+	}
+
 	void aHostThatDiesIsStartedAgain()
 	{
 		make({});
