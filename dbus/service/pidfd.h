@@ -25,7 +25,8 @@ inline int signalPidfd(const xseg::UniqueFd &pidfd, int signal)
 	return static_cast<int>(syscall(SYS_pidfd_send_signal, pidfd.get(), signal, nullptr, 0));
 }
 
-/// Start time in clock ticks since boot (/proc/PID/stat, field 22); 0 when there is no such process.
+/// Start time in clock ticks since boot (/proc/PID/stat, field 22); 0 when there is no such process, or it has ended and nobody
+/// has waited for it yet.
 unsigned long long startTimeOf(pid_t pid);
 
 } // namespace archipelago::service

@@ -8,6 +8,7 @@ run with a deadline and never wait for a terminal. Waiting is for events: a proc
 import json
 import os
 import random
+import re
 import select
 import shutil
 import signal
@@ -195,6 +196,41 @@ roles = ["blockerb", "blockerm", "mapperd", "vlmcd"]
 [hosts.front]
 roles = ["nbd"]
 """  # the gateway in a host of its own: clients stay connected whatever dies behind it
+
+
+class Load:
+    """fio that writes and verifies until it is told to end; what it finds wrong ends it at once."""
+
+    def __init__(self, it, volume, *args):
+        self.output = f"{it.dir}/fio-{volume}.txt"
+        self.fio = subprocess.Popen(
+            ["fio", "--name=load", "--ioengine=nbd", "--uri=" + it.uri(volume), "--verify=crc32c", "--verify_fatal=1",
+             "--verify_state_save=0", "--randrepeat=0", "--time_based", "--runtime=7200", "--output=" + self.output, *args],
+            env=it.env, stdin=subprocess.DEVNULL)
+
+    def check(self):
+        if self.fio.poll() is not None:
+            raise AssertionError("fio ended:\n" + self.text())
+
+    def text(self):
+        with open(self.output, encoding="utf-8") as f:
+            return f.read()
+
+    def end(self):
+        """Lets it finish what is in flight; it must have found nothing."""
+        self.check()
+        self.fio.send_signal(signal.SIGINT)
+        status = self.fio.wait(60)
+        text = self.text()
+        if status not in (0, 128) or not re.search(r"err= ?0", text) or "verify:" in text:  # 128: ended by us
+            raise AssertionError(f"fio: exit {status}\n{text}")
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.fio.kill()
+        self.fio.wait()
 
 
 def rounds(check, soak):

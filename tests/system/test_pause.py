@@ -4,14 +4,13 @@
 pause, never an error. How long the pause is, is measured by a client that writes 4 KiB at a time."""
 import select
 import statistics
-import subprocess
 import threading
 import time
 import unittest
 
 import nbd
 
-from instance import BIN, Instance, SPLIT, rounds
+from instance import BIN, Instance, Load, SPLIT, rounds
 
 
 class Meter(threading.Thread):
@@ -41,6 +40,13 @@ class Meter(threading.Thread):
         except Exception as e:  # the test reports it
             self.error = e
 
+    def __enter__(self):
+        self.start()
+
+    def __exit__(self, *_):
+        self.ending = True
+        self.join(60)
+
     def pause_around(self, moment):
         """The longest write that was under way at `moment` or began within half a second after it."""
         return max((b - a for a, b in self.samples if b > moment and a < moment + 0.5), default=0)
@@ -53,15 +59,10 @@ class Pause(unittest.TestCase):
             it.start()
             it.vlmc("create", "v", "--size", "256M")
             it.vlmc("create", "meter", "--size", "64M")
-            fio = subprocess.Popen(
-                ["fio", "--name=verify", "--ioengine=nbd", "--uri=" + it.uri("v"), "--rw=randrw", "--verify=crc32c", "--verify_fatal=1",
-                 "--verify_state_save=0", "--verify_backlog=256", "--randrepeat=0", "--bsrange=4k-256k", "--bs_unaligned=0",
-                 "--iodepth=16", "--size=256M", "--fsync=64", "--time_based", f"--runtime={kills * 20}", "--output=" + it.dir + "/fio.txt"],
-                env=it.env, stdin=subprocess.DEVNULL)
             meter = Meter(it.uri("meter"))
-            meter.start()
             moments = []
-            try:
+            with Load(it, "v", "--rw=randrw", "--verify_backlog=256", "--bsrange=4k-256k", "--bs_unaligned=0", "--iodepth=16",
+                      "--size=256M", "--fsync=64") as load, meter:
                 for n in range(kills):
                     # Long enough for some I/O between two deaths; sometimes in the middle of the recovery of the last one.
                     select.select([], [], [], dice.choice((0.02, 0.1, 0.3, 0.6)))
@@ -71,16 +72,10 @@ class Pause(unittest.TestCase):
                         continue
                     moments.append(time.monotonic())
                     it.kill_host("data")
-                    self.assertIsNone(fio.poll(), "fio ended")
+                    load.check()
                     self.assertIsNone(meter.error, f"the meter's client, kill {n}")
                 it.wait_running()
-                fio.send_signal(2)
-                self.assertEqual(fio.wait(60), 0, "fio found an error:\n" + open(it.dir + "/fio.txt", encoding="utf-8").read())
-            finally:
-                meter.ending = True
-                meter.join(60)
-                fio.kill()
-                fio.wait()
+                load.end()
             self.assertIsNone(meter.error)
             pauses = sorted(meter.pause_around(m) for m in moments)
             print(f"{len(moments)} kills, {len(meter.samples)} writes; pause: median {statistics.median(pauses) * 1000:.0f} ms, "

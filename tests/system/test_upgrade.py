@@ -5,11 +5,10 @@ error, the status is true within a second, and what was ordered before is there.
 import json
 
 import shutil
-import subprocess
 import time
 import unittest
 
-from instance import BIN, Instance, SPLIT, rounds
+from instance import BIN, Instance, Load, SPLIT, rounds
 
 
 class Upgrade(unittest.TestCase):
@@ -26,13 +25,8 @@ class Upgrade(unittest.TestCase):
                 newer = it.dir + "/newer"
                 shutil.copytree(BIN, newer)
                 pids = {name: p["pid"] for name, p in self.roles(it).items()}
-                fio = subprocess.Popen(
-                    ["fio", "--name=verify", "--ioengine=nbd", "--uri=" + it.uri("v"), "--rw=randwrite", "--verify=crc32c",
-                     "--verify_fatal=1", "--verify_state_save=0", "--verify_backlog=128", "--randrepeat=0", "--bs=16k", "--iodepth=16",
-                     "--size=128M", "--time_based", f"--runtime={count * 30}", "--output=" + it.dir + "/fio.txt"],
-                    env=it.env, stdin=subprocess.DEVNULL)
                 times = []
-                try:
+                with Load(it, "v", "--rw=randwrite", "--verify_backlog=128", "--bs=16k", "--iodepth=16", "--size=128M") as load:
                     for n in range(count):
                         it.vlmc("create", f"n{n}", "--size", "1G")
                         command = it.service_command()
@@ -44,13 +38,9 @@ class Upgrade(unittest.TestCase):
                         times.append(time.monotonic() - began)
                         self.assertTrue(all(p["state"] == "up" for p in self.roles(it).values()))
                         self.assertIn(f"n{n}", it.volumes())
-                        self.assertIsNone(fio.poll(), "fio ended")
+                        load.check()
                         it.vlmc("remove", f"n{n}") if dice.random() < 0.5 else it.vlmc("info", f"n{n}")
-                    fio.send_signal(2)
-                    self.assertEqual(fio.wait(60), 0, "fio found an error")
-                finally:
-                    fio.kill()
-                    fio.wait()
+                    load.end()
                 print(f"true again after {max(times) * 1000:.0f} ms at most")
                 self.assertLess(sorted(times)[len(times) // 2], 1.0)
                 # The one that took over is in charge: it stops and starts them.
