@@ -1,0 +1,206 @@
+// SPDX-FileCopyrightText: The Archipelago project
+// SPDX-License-Identifier: GPL-3.0-or-later
+//
+// Composer and blocker. What they know beyond the segment dies with them, as it does with the real ones.
+#include "tests/xseg/death/roles.h"
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <map>
+
+namespace xseg::test {
+namespace {
+
+class Composer final : public Worker {
+public:
+	using Worker::Worker;
+
+private:
+	struct Whole {
+		RequestRef request;
+		uint32_t count = 0, sent = 0, back = 0;
+		int32_t status = 0;
+	};
+	struct Part {
+		RequestIndex whole;
+		uint32_t slot;
+		bool copied;
+	};
+	struct Single {
+		Operation op;
+		uint64_t offset;
+		bool asked = false;
+	};
+
+	bool turn() override;
+	bool finished() const override { return m_ledger.serversStop && outboxEmpty() && m_wholes.empty() && m_singles.empty(); }
+	void begin(RequestRef request);
+	bool sendParts();
+	void replied(RequestRef reply);
+	void joined(RequestRef part);
+
+	std::map<RequestIndex, Whole> m_wholes;
+	std::map<RequestIndex, Part> m_parts;
+	std::map<RequestIndex, Single> m_singles;
+};
+
+bool Composer::turn()
+{
+	bool busy = false;
+	while (RequestRef reply = port().receive()) {
+		replied(std::move(reply));
+		busy = true;
+	}
+	while (RequestRef request = port().accept()) {
+		begin(std::move(request));
+		busy = true;
+	}
+	return sendParts() || busy;
+}
+
+void Composer::begin(RequestRef request)
+{
+	const RequestIndex index = request.index();
+	const auto op = Operation(request->op);
+	const uint64_t count = request->size;
+	if ((op != kWrite && op != kRead) || count == 0 || count > kMostSlots || request.data().size() != count * kSlotBytes) {
+		m_ledger.violation("composer: a request that nobody sent: op %u, size %u, data %zu", op, unsigned(count), request.data().size());
+		return;
+	}
+	if (count == 1) {
+		m_singles[index] = {.op = op, .offset = request->offset};
+		request->op = kAsk;
+		request.setArgs(index);
+		return forward(std::move(request), portOf(kBlocker));
+	}
+	Whole &whole = m_wholes[index];
+	whole.count = uint32_t(count);
+	whole.request = std::move(request);
+}
+
+bool Composer::sendParts()
+{
+	bool busy = false;
+	for (auto &[index, whole] : m_wholes) {
+		for (; whole.sent < whole.count; ++whole.sent) {
+			const bool copied = whole.request->op == kWrite && below(4) == 0;
+			RequestRef part = copied ? port().get(kSlotBytes) : port().get();
+			if (!part) return busy;
+			if (copied) {
+				std::memcpy(part.data().data(), &whole.request.data()[whole.sent * kSlotBytes], kSlotBytes);
+			} else {
+				part->data_blk = whole.request->data_blk;
+				part->data_off = whole.request->data_off + whole.sent * kSlotBytes;
+				part->data_len = kSlotBytes;
+			}
+			part->op = whole.request->op == kWrite ? kStoreWrite : kStoreRead;
+			part->offset = whole.request->offset + whole.sent;
+			m_parts[part.index()] = {.whole = index, .slot = whole.sent, .copied = copied};
+			submit(std::move(part), portOf(kBlocker));
+			busy = true;
+		}
+	}
+	return busy;
+}
+
+void Composer::replied(RequestRef reply)
+{
+	if (reply->npath == 0) return joined(std::move(reply));
+	const auto found = m_singles.find(reply.index());
+	if (found == m_singles.end()) return m_ledger.violation("composer: a reply to what it never forwarded");
+	Single &single = found->second;
+	if (!single.asked && reply->status == 0) {
+		single.asked = true;
+		reply->op = single.op == kWrite ? kStoreWrite : kStoreRead;
+		reply.setArgs(single.offset);
+		return forward(std::move(reply), portOf(kBlocker));
+	}
+	reply->op = single.op;
+	m_singles.erase(found);
+	const int32_t status = reply->status;
+	respond(std::move(reply), status);
+}
+
+void Composer::joined(RequestRef part)
+{
+	const auto found = m_parts.find(part.index());
+	if (found == m_parts.end()) return m_ledger.violation("composer: a reply to a part it never sent");
+	const RequestIndex index = found->second.whole;
+	m_parts.erase(found);
+	Whole &whole = m_wholes[index];
+	if (part->status != 0) whole.status = part->status;
+	part.reset();
+	if (++whole.back < whole.count) return;
+	RequestRef request = std::move(whole.request);
+	const int32_t status = whole.status;
+	m_wholes.erase(index);
+	respond(std::move(request), status);
+}
+
+class Blocker final : public Worker {
+public:
+	using Worker::Worker;
+
+private:
+	bool turn() override;
+	bool finished() const override { return m_ledger.serversStop && outboxEmpty() && m_inHand.empty(); }
+	void carryOut(RequestRef request);
+
+	std::vector<RequestRef> m_inHand;
+};
+
+bool Blocker::turn()
+{
+	bool busy = false;
+	while (RequestRef reply = port().receive()) m_ledger.violation("the blocker was sent a reply");
+	for (unsigned i = below(6); i > 0; --i) {
+		RequestRef request = port().accept();
+		if (!request) break;
+		m_inHand.push_back(std::move(request));
+		busy = true;
+	}
+	for (unsigned i = below(4); i > 0 && !m_inHand.empty(); --i) {
+		std::swap(m_inHand[below(uint32_t(m_inHand.size()))], m_inHand.back());
+		RequestRef request = std::move(m_inHand.back());
+		m_inHand.pop_back();
+		carryOut(std::move(request));
+		busy = true;
+	}
+	return busy || !m_inHand.empty();
+}
+
+void Blocker::carryOut(RequestRef request)
+{
+	const auto op = Operation(request->op);
+	const uint64_t offset = request->offset;
+	const auto data = request.data();
+	if (op == kOnce && offset < kOnceIds) {
+		++m_ledger.once[offset];
+	} else if ((op == kStoreRead || op == kStoreWrite) && offset < kClients * kSlots && data.size() == kSlotBytes) {
+		for (uint32_t n = 0; n < kSlotWords; ++n) {
+			uint64_t word = m_ledger.disk[offset][n];
+			if (op == kStoreWrite) std::memcpy(&word, &data[n * 8], 8);
+			if (op == kStoreWrite) m_ledger.disk[offset][n] = word;
+			std::memcpy(&data[n * 8], &word, 8);
+		}
+	} else if (op != kAsk) {
+		m_ledger.violation("blocker: a request that nobody sent: op %u, offset %llu, data %zu", op,
+		                   static_cast<unsigned long long>(offset), data.size());
+	}
+	respond(std::move(request), 0);
+}
+
+} // namespace
+
+std::unique_ptr<Worker> makeComposer(const Segment &segment, const BellFds &bells, Ledger &ledger, uint64_t seed)
+{
+	return std::make_unique<Composer>(segment, bells, ledger, kComposer, seed);
+}
+
+std::unique_ptr<Worker> makeBlocker(const Segment &segment, const BellFds &bells, Ledger &ledger, uint64_t seed)
+{
+	return std::make_unique<Blocker>(segment, bells, ledger, kBlocker, seed);
+}
+
+} // namespace xseg::test
