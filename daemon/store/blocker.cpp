@@ -32,7 +32,7 @@ constexpr Operation kOperations[] = {
     {Op::ObjRemove, Args::Object, Payload::None},     {Op::ObjStat, Args::Object, Payload::None},
     {Op::ObjList, Args::List, Payload::Needed},       {Op::ObjSync, Args::Object, Payload::None},
     {Op::ObjSyncVolume, Args::Volume, Payload::None}, {Op::ObjSyncAll, Args::None, Payload::None},
-    {Op::ObjCapacity, Args::None, Payload::None},
+    {Op::ObjCapacity, Args::None, Payload::None},     {Op::ObjPunch, Args::Object, Payload::None},
 };
 
 const Operation *operation(uint16_t op)
@@ -162,7 +162,10 @@ std::optional<ErrorCode> Blocker::fill(Slot &slot, uint16_t op, const xseg::Requ
 	slot.offset = request->offset;
 	slot.fua = flags & kFlagFua;
 	slot.data = {};
-	slot.size = slot.serviced = 0;
+	slot.size = what->op == Op::ObjPunch ? request->size : 0;
+	slot.serviced = 0;
+	// Only a request that recovery took from a dead predecessor of ours and sent again: it may have been carried out.
+	slot.mayExist = what->op == Op::ObjCreate && request->attempts > 0;
 	if (bytes > 0) {
 		const auto payload = m_reactor.segment().buffer(block, at, bytes);
 		if (!payload) return ErrorCode::Invalid;
@@ -190,7 +193,9 @@ std::optional<ErrorCode> Blocker::fillObject(Slot &slot, const xseg::RequestRef 
 		slot.name = {slot.nameBytes.data(), bytes->size()};
 	}
 	slot.id = args.id;
-	if (!objectKey(slot.id, slot.name) || !withinObject(slot.id.kind, slot.offset, slot.data.size())) return ErrorCode::Invalid;
+	const uint64_t bytes = slot.op == Op::ObjPunch ? slot.size : slot.data.size();
+	if (slot.op == Op::ObjPunch && bytes == 0) return ErrorCode::Invalid;
+	if (!objectKey(slot.id, slot.name) || !withinObject(slot.id.kind, slot.offset, bytes)) return ErrorCode::Invalid;
 	return std::nullopt;
 }
 

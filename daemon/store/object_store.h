@@ -4,13 +4,16 @@
 // ObjectStore: where objects live. One implementation per kind of backend; all pass one conformance test.
 //
 // Promises (mapper/MAP_FORMAT.md relies on them):
-//   write, remove      seen at once by later operations; durable after a sync that covers them. Until then power loss keeps or
-//                      loses each on its own; the death of this process loses nothing that was completed.
+//   write, punch,      seen at once by later operations; durable after a sync that covers them. Until then power loss keeps or
+//   remove             loses each on its own; the death of this process loses nothing that was completed.
 //   create             fails if the name exists. Exactly one of two wins.
 //   writeFull          atomic: readers see the old or the new object; durable when completed.
 //   syncVolume/All     cover every operation completed before they were submitted, new directory entries included.
-//   a failed sync      is final: every later write and sync fails with E-IO until the store is opened again, because the
-//                      kernel may have dropped the pages.
+//   a predecessor      of this process may have left anything un-synced: until a sync of the whole store has succeeded once,
+//                      every volume counts as changed.
+//   a failed sync      is told to every volume that may have lost something by it: its next syncVolume (or sync of an object
+//                      of it) is E-IO, even when that would find nothing to do, because the kernel reports such a failure
+//                      once and drops the pages. Told once: whoever hears it stops the volume. Other volumes go on.
 //
 // submit() takes a StoreOp that its owner keeps until done() was called: no allocation on the path of a read or write of
 // an object that is open already. Operations may complete out of order and inside submit(). One thread (the reactor's).
@@ -34,16 +37,18 @@ struct StoreOp : runtime::Completion {
 	uint64_t offset = 0;
 	std::span<std::byte> data; ///< read into, or written from, in place; 512-aligned for direct I/O
 	bool fua = false;
+	bool mayExist = false;     ///< ObjCreate: a dead predecessor may have made it for this very request: then it is written
 	ListArgs list;             ///< ObjList: what; cursor is updated
 	// ---- out
 	ErrorCode error = ErrorCode::Failed; ///< when not ok
 	bool ok = false;
-	uint64_t size = 0, serviced = 0;     ///< as protocol.h says for the operation
+	uint64_t size = 0, serviced = 0;     ///< as protocol.h says for the operation (ObjPunch: size is in, bytes)
 	void (*done)(StoreOp &op) = nullptr;
 	// ---- the store's own, while it is being carried out
 	StoreOp *next = nullptr;
 	void *handle = nullptr;
 	uint64_t scratch = 0;
+	bool again = false;
 
 	void finish() { ok = true; done(*this); }
 	void fail(ErrorCode code) { ok = false; error = code; done(*this); }

@@ -43,6 +43,11 @@ public:
 	/// The object of that name, made when there is none yet.
 	OpenObject &object(const ObjectKey &key);
 	OpenObject *find(const ObjectKey &key) const;
+	/// All that have their name, in no order. `what` must not change the table.
+	template <typename What> void forEach(What what) const
+	{
+		for (OpenObject *object : m_table) what(*object);
+	}
 
 	/// The fast way to a use of the descriptor: true when it is open and nobody is changing its name.
 	bool tryUse(OpenObject &object);

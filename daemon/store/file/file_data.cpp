@@ -32,6 +32,7 @@ void FileStore::startData(StoreOp &op, const ObjectKey &key)
 	OpenObject &object = objectFor(op, key);
 	op.handle = &object;
 	op.scratch = 0;
+	op.again = false;
 	if (m_cache.tryUse(object)) return useData(op);
 	op.fn = [](runtime::Completion *self, int32_t result) {
 		auto &waited = *static_cast<StoreOp *>(self);
@@ -56,6 +57,11 @@ void FileStore::useData(StoreOp &op)
 		return;
 	}
 	if (object.exclusive) return object.blockedWrites.push(op);
+	if (op.op == Op::ObjPunch) {
+		object.exclusive = true;
+		runtime::spawn(punch(op));
+		return;
+	}
 	if (!aligned(op)) {
 		object.exclusive = true;
 		runtime::spawn(writeUnaligned(op));
@@ -111,8 +117,11 @@ runtime::Task<void> FileStore::readUnaligned(StoreOp &op)
 // ---- write
 
 /// FUA of a direct store rides on the write itself. A buffered one writes and then syncs: an error then says which of the
-/// two failed, and only a failed sync is final.
-int FileStore::writeFlags(const StoreOp &op) const { return m_direct && op.fua ? RWF_DSYNC : 0; }
+/// two failed.
+int FileStore::writeFlags(const StoreOp &op) const
+{
+	return m_direct && op.fua && !op.again && op.op != Op::ObjPunch ? RWF_DSYNC : 0;
+}
 
 void FileStore::issueWrite(StoreOp &op)
 {
@@ -130,11 +139,21 @@ void FileStore::issueWrite(StoreOp &op)
 void FileStore::onWritten(StoreOp &op, int32_t result)
 {
 	if (isInterruption(result)) return issueWrite(op);
+	OpenObject &object = objectOf(op);
+	if (result == -EIO && writeFlags(op) == RWF_DSYNC) {
+		// The write or its sync? A write that fails is the client's to know and concerns this range alone, a sync concerns
+		// whatever it covered. Written again without the sync: if that fails too, it was the write.
+		op.again = true;
+		return issueWrite(op);
+	}
 	// A direct write that stopped inside a sector goes on from that sector's start.
 	const uint64_t progress = static_cast<uint64_t>(std::max(result, 0)) & (m_direct ? ~(kSector - 1) : ~uint64_t{0});
 	op.scratch += progress;
 	if (progress > 0 && op.scratch < op.data.size()) return issueWrite(op);
-	OpenObject &object = objectOf(op);
+	if (op.again && result >= 0) {
+		m_sync.failed("A durable write", EIO, object.volume);
+		result = -EIO;
+	}
 	if (--object.writers == 0) object.writersGone.wakeAll();
 	endWrite(op, result < 0 ? result : op.scratch < op.data.size() ? -EIO : 0);
 }
@@ -152,8 +171,6 @@ void FileStore::endWrite(StoreOp &op, int32_t result)
 		op.serviced = op.data.size();
 		return more ? syncThenFinish(op) : finish(op);
 	}
-	// E-IO of a write is the client's to retry: it was told. With RWF_DSYNC it may have been the sync that failed.
-	if (result == -EIO && writeFlags(op) == RWF_DSYNC) m_sync.fail("A durable write", EIO);
 	failErrno(op, -result);
 }
 

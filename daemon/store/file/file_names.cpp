@@ -23,6 +23,7 @@ using runtime::Task;
 
 Task<void> FileStore::create(StoreOp &op, ObjectKey key)
 {
+	op.again = false;
 	LockName lock(m_cache, objectFor(op, key), op);
 	OpenObject &object = co_await lock;
 	int fd = -1;
@@ -36,10 +37,21 @@ Task<void> FileStore::create(StoreOp &op, ObjectKey key)
 		m_cache.release(object);
 	}
 	m_cache.unlockName(object);
+	if (r == -EEXIST && op.mayExist) {
+		// Whatever the predecessor got done of this request, it wrote the same bytes to the same place. Its name is as little
+		// durable as its data, which the next sync takes care of: it is one of everything.
+		op.data.empty() ? finishCreated(op) : startData(op, key);
+		co_return;
+	}
 	if (r != 0) {
 		failErrno(op, -r);
 		co_return;
 	}
+	finishCreated(op);
+}
+
+void FileStore::finishCreated(StoreOp &op)
+{
 	op.serviced = op.data.size();
 	op.fua ? syncThenFinish(op) : finish(op);
 }
@@ -61,7 +73,11 @@ Task<int> FileStore::createFile(StoreOp &op, const OpenObject &object, int *fd)
 	}
 	const int r = co_await fillFile(op, *fd);
 	if (r == 0) co_return 0;
-	if (r == -EIO && writeFlags(op) == RWF_DSYNC) m_sync.fail("A durable write", EIO);
+	if (r == -EIO && writeFlags(op) == RWF_DSYNC) { // the write or its sync? As for any durable write (onWritten)
+		op.again = true;
+		const int written = co_await fillFile(op, *fd);
+		if (written == 0) m_sync.failed("A durable write", EIO, object.volume);
+	}
 	::close(*fd);
 	m_cache.returnSlot();
 	const int removed = co_await m_reactor.unlinkat(directory, object.file.c_str(), 0);
@@ -92,7 +108,7 @@ Task<void> FileStore::writeFull(StoreOp &op, ObjectKey key)
 			r = co_await m_reactor.fsync(m_dir.directory(directory));
 		} while (isInterruption(r));
 		if (r == 0) m_sync.directorySynced(directory, change);
-		if (r < 0) m_sync.fail("fsync of a directory", -r);
+		if (r < 0) m_sync.failed("fsync of a directory", -r, &m_sync.volume(op.id.volume));
 	}
 	if (r < 0) {
 		failErrno(op, -r);
@@ -121,7 +137,7 @@ Task<int> FileStore::writeAside(StoreOp &op, const char *temporary)
 				r = co_await m_reactor.fdatasync(fd);
 			} while (isInterruption(r));
 			// A full filesystem may show only now; nobody was promised this file. Anything else concerns the device.
-			if (r < 0 && r != -ENOSPC && r != -EDQUOT) m_sync.fail("fdatasync", -r);
+			if (r < 0 && r != -ENOSPC && r != -EDQUOT) m_sync.failed("fdatasync", -r, &m_sync.volume(op.id.volume));
 		}
 		::close(fd);
 	}

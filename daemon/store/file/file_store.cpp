@@ -24,13 +24,6 @@ constexpr uint32_t kDescriptorsBesides = kHashDirectories + 16;
 /// A dead process's ring goes within milliseconds, unless its device is slow: then somebody should know why we wait.
 constexpr uint64_t kOrdinaryMs = 1000;
 
-bool changesObjects(Op op)
-{
-	return op == Op::ObjWrite || op == Op::ObjCreate || op == Op::ObjWriteFull || op == Op::ObjRemove;
-}
-
-bool isSync(Op op) { return op == Op::ObjSync || op == Op::ObjSyncVolume || op == Op::ObjSyncAll; }
-
 } // namespace
 
 FileStore::FileStore(runtime::Reactor &reactor, FileStoreOptions options)
@@ -122,8 +115,6 @@ void FileStore::submit(StoreOp &op)
 {
 	if (!m_open || m_closing) return op.fail(ErrorCode::Cancelled);
 	++m_inflight;
-	if (m_sync.broken() && (changesObjects(op.op) || isSync(op.op))) return fail(op, ErrorCode::Io);
-
 	switch (op.op) {
 	case Op::ObjList: return void(runtime::spawn(list(op)));
 	case Op::ObjCapacity: return void(runtime::spawn(capacity(op)));
@@ -140,7 +131,8 @@ void FileStore::start(StoreOp &op, const ObjectKey &key)
 {
 	switch (op.op) {
 	case Op::ObjRead:
-	case Op::ObjWrite: return startData(op, key);
+	case Op::ObjWrite:
+	case Op::ObjPunch: return startData(op, key);
 	case Op::ObjCreate: return void(runtime::spawn(create(op, key)));
 	case Op::ObjWriteFull: return void(runtime::spawn(writeFull(op, key)));
 	case Op::ObjRemove: return void(runtime::spawn(remove(op, key)));
@@ -152,7 +144,8 @@ void FileStore::start(StoreOp &op, const ObjectKey &key)
 
 bool FileStore::inBounds(const StoreOp &op)
 {
-	return withinObject(op.id.kind, op.offset, op.data.size()) && !(op.op == Op::ObjWriteFull && op.offset != 0);
+	const uint64_t bytes = op.op == Op::ObjPunch ? op.size : op.data.size();
+	return withinObject(op.id.kind, op.offset, bytes) && !(op.op == Op::ObjWriteFull && op.offset != 0);
 }
 
 OpenObject &FileStore::objectFor(const StoreOp &op, const ObjectKey &key)

@@ -5,6 +5,7 @@
 //
 //   file_store.cpp          open, close, dispatch
 //   file_data.cpp           read and write: no allocation for an object that is open, aligned requests in place
+//   file_punch.cpp          punch: a hole, zeros around it
 //   file_names.cpp          create, replace, remove, stat
 //   file_list.cpp           list, capacity
 //   store_dir, store_lock   the directory: identity, format, who may have it
@@ -15,7 +16,7 @@
 // or whose memory is not, then take a way of their own: read through a bounce buffer; write the sectors around it too,
 // alone on the object. They exist for small map objects; the data path never sends them.
 //
-// A failed sync is final (sync_queue.h): writes and syncs are E-IO until the store is opened again. Reads go on.
+// A failed sync concerns volumes, not the store (sync_queue.h): those that may have lost something hear of it at their next.
 #pragma once
 
 #include "daemon/store/file/fd_cache.h"
@@ -82,9 +83,14 @@ private:
 	int writeFlags(const StoreOp &op) const;
 	runtime::Task<void> readUnaligned(StoreOp &op);
 	runtime::Task<void> writeUnaligned(StoreOp &op);
+	// ---- file_punch.cpp
+	runtime::Task<void> punch(StoreOp &op);
+	runtime::Task<int> punchFile(int fd, uint64_t offset, uint64_t end);
+	runtime::Task<int> writeZeros(int fd, uint64_t offset, uint64_t end);
 
 	// ---- file_names.cpp
 	runtime::Task<void> create(StoreOp &op, ObjectKey key);
+	void finishCreated(StoreOp &op);
 	runtime::Task<int> createFile(StoreOp &op, const OpenObject &object, int *fd);
 	runtime::Task<int> fillFile(StoreOp &op, int fd);
 	runtime::Task<void> writeFull(StoreOp &op, ObjectKey key);

@@ -18,18 +18,23 @@ constexpr size_t kSyncEachAtMost = 2;
 /// When a syncfs has failed and all go one by one: this many at a time.
 constexpr size_t kAtOnce = 16;
 
-/// fdatasync and fsync of several files at once. Result: 0 or the first -errno.
+/// fdatasync and fsync of several files at once. Result: who failed.
 class SyncMany {
 public:
+	struct Failure {
+		DirtyVolume *volume; ///< null: a directory
+		int errnum;
+	};
 	explicit SyncMany(runtime::Reactor &reactor) : m_reactor(reactor) {}
 	bool full() const { return m_count == kAtOnce; }
 	size_t count() const { return m_count; }
-	void add(int fd, bool directory)
+	/// `volume` null: a directory.
+	void add(int fd, DirtyVolume *volume)
 	{
 		Part &part = m_parts[m_count++];
 		part.many = this;
 		part.fd = fd;
-		part.directory = directory;
+		part.volume = volume;
 	}
 
 	bool await_ready() const { return m_count == 0; }
@@ -39,17 +44,17 @@ public:
 		m_left = m_count;
 		for (size_t i = 0; i < m_count; ++i) issue(m_parts[i]);
 	}
-	int await_resume()
+	std::vector<Failure> await_resume()
 	{
 		m_count = 0;
-		return std::exchange(m_result, 0);
+		return std::exchange(m_failures, {});
 	}
 
 private:
 	struct Part : runtime::Completion {
 		SyncMany *many = nullptr;
 		int fd = -1;
-		bool directory = false;
+		DirtyVolume *volume = nullptr;
 	};
 	void issue(Part &part)
 	{
@@ -58,20 +63,20 @@ private:
 			ended->many->onEnded(*ended, result);
 		};
 		io_uring_sqe *sqe = m_reactor.prepare(part);
-		io_uring_prep_fsync(sqe, part.fd, part.directory ? 0 : IORING_FSYNC_DATASYNC);
+		io_uring_prep_fsync(sqe, part.fd, part.volume ? IORING_FSYNC_DATASYNC : 0);
 		io_uring_sqe_set_data(sqe, static_cast<runtime::Completion *>(&part));
 	}
 	void onEnded(Part &part, int32_t result)
 	{
 		if (result == -EINTR) return issue(part);
-		if (result < 0 && m_result == 0) m_result = result;
+		if (result < 0) m_failures.push_back(Failure{part.volume, -result});
 		if (--m_left == 0) m_handle.resume();
 	}
 
 	runtime::Reactor &m_reactor;
 	std::array<Part, kAtOnce> m_parts;
 	size_t m_count = 0, m_left = 0;
-	int m_result = 0;
+	std::vector<Failure> m_failures;
 	std::coroutine_handle<> m_handle;
 };
 
@@ -120,12 +125,31 @@ bool SyncQueue::nameDurable(const OpenObject &object) const
 	return !m_inherited && object.entryChange <= m_durable[object.directory];
 }
 
-void SyncQueue::fail(std::string_view what, int errnum)
+bool SyncQueue::unsynced(const DirtyVolume &volume) const
 {
-	if (m_broken) return;
-	m_broken = true;
-	m_log->error("{} failed: {}. What was written since the last flush may be lost. Writes are refused until the store is opened "
-	             "again: look for errors of the device (dmesg), then restart this role.", what, std::strerror(errnum));
+	if (volume.first || volume.beingSynced) return true;
+	for (size_t n = 0; n < kHashDirectories; ++n)
+		if (volume.directories[n] && m_changes[n] > m_durable[n]) return true;
+	return false;
+}
+
+void SyncQueue::failed(std::string_view what, int errnum, DirtyVolume *volume)
+{
+	++m_failures;
+	const bool others = !volume || errnum == EIO; // else (no room, say) it was this file's own
+	if (volume) volume->failed = true;
+	if (others && m_inherited) {
+		++m_failuresOfAll;
+	} else if (others) {
+		for (auto &[id, known] : m_volumes) known.failed |= unsynced(known);
+		// What is being written may be in the device's cache already, and be answered only after this.
+		m_cache.forEach([](OpenObject &object) {
+			if (object.volume && (object.writers > 0 || object.exclusive || object.busy)) object.volume->failed = true;
+		});
+	}
+	m_inherited = true;
+	m_log->error("{} failed: {}. What was written since the last flush may be lost: the volumes concerned stop at their next flush. "
+	             "Look for errors of the device (dmesg), then close them and open them again.", what, std::strerror(errnum));
 }
 
 void SyncQueue::request(StoreOp &op)
@@ -139,20 +163,49 @@ runtime::Task<void> SyncQueue::run()
 	m_running = true;
 	while (!m_waiting.empty()) {
 		OpQueue batch = m_waiting.take();
-		if (!m_broken) {
-			Plan work = plan(batch);
-			const bool synced = co_await carryOut(work);
-			if (synced) {
-				for (unsigned n = 0; n < kHashDirectories; ++n)
-					if (work.everything || work.directories[n]) directorySynced(static_cast<uint8_t>(n), work.changes[n]);
-				if (work.everything) m_inherited = false;
-			}
-			settle(work);
+		const uint64_t failures = m_failures;
+		Plan work = plan(batch);
+		co_await carryOut(work);
+		const bool synced = m_failures == failures; // nor has anybody else's meanwhile
+		if (synced) {
+			for (unsigned n = 0; n < kHashDirectories; ++n)
+				if (work.everything || work.directories[n]) directorySynced(static_cast<uint8_t>(n), work.changes[n]);
+			if (work.everything) m_inherited = false;
 		}
-		const int32_t result = m_broken ? -EIO : 0;
-		while (StoreOp *op = batch.pop()) op->fn(op, result);
+		settle(work);
+		answer(batch, synced);
 	}
 	m_running = false;
+}
+
+DirtyVolume *SyncQueue::volumeOf(const StoreOp &op)
+{
+	if (op.op != Op::ObjSyncVolume)
+		if (const auto key = objectKey(op.id, op.name))
+			if (const OpenObject *object = m_cache.find(*key); object && object->volume) return object->volume;
+	const auto known = m_volumes.find(op.id.volume);
+	if (known != m_volumes.end()) return &known->second;
+	return m_failuresOfAll > 0 ? &m_volumes[op.id.volume] : nullptr; // else it has nothing to be told
+}
+
+/// All who shared the sync hear the same, so first each answer is found, then what has been told is put down as told.
+void SyncQueue::answer(OpQueue &batch, bool synced)
+{
+	OpQueue answered;
+	std::vector<DirtyVolume *> told;
+	while (StoreOp *op = batch.pop()) {
+		DirtyVolume *volume = op->op == Op::ObjSyncAll ? nullptr : volumeOf(*op);
+		const bool bad = op->op == Op::ObjSyncAll ? !synced
+		                                          : volume && (volume->failed || volume->toldOfAll < m_failuresOfAll);
+		op->scratch = bad;
+		if (bad && (op->op == Op::ObjSyncVolume || op->op == Op::ObjSync)) told.push_back(volume);
+		answered.push(*op);
+	}
+	for (DirtyVolume *volume : told) {
+		volume->failed = false;
+		volume->toldOfAll = m_failuresOfAll;
+	}
+	while (StoreOp *op = answered.pop()) op->fn(op, op->scratch ? -EIO : 0);
 }
 
 SyncQueue::Plan SyncQueue::plan(OpQueue &batch)
@@ -187,6 +240,7 @@ SyncQueue::Plan SyncQueue::plan(OpQueue &batch)
 
 void SyncQueue::collect(Plan &plan, DirtyVolume &volume)
 {
+	if (unsynced(volume)) volume.beingSynced = true;
 	while (volume.first) collect(plan, *volume.first);
 	for (size_t n = 0; n < kHashDirectories; ++n)
 		if (volume.directories[n] && m_changes[n] > m_durable[n]) plan.directories.set(n);
@@ -196,6 +250,7 @@ void SyncQueue::collect(Plan &plan, DirtyVolume &volume)
 void SyncQueue::collect(Plan &plan, OpenObject &object)
 {
 	forget(object);
+	object.volume->beingSynced = true;
 	++object.pins;
 	// A use keeps the file open until it is synced. While the name is being changed there is no taking one.
 	const bool inUse = m_cache.tryUse(object);
@@ -203,38 +258,38 @@ void SyncQueue::collect(Plan &plan, OpenObject &object)
 	plan.withoutFile |= !inUse;
 }
 
-runtime::Task<bool> SyncQueue::carryOut(Plan &plan)
+runtime::Task<void> SyncQueue::carryOut(Plan &plan)
 {
 	if (plan.everything) {
 		int failedCall = 0;
 		const int errnum = co_await syncFilesystem(&failedCall);
-		if (errnum == 0) co_return true;
+		if (errnum == 0) co_return;
 		if (failedCall != 1 || m_inherited || plan.withoutFile) {
-			fail(failedCall == 1 ? "syncfs" : "fdatasync", errnum);
-			co_return false;
+			failed(failedCall == 1 ? "syncfs" : "fdatasync", errnum, nullptr);
+			co_return;
 		}
 		m_log->warn("syncfs failed: {}. It may have been another file of this filesystem: syncing each object.",
 		            std::strerror(errnum));
 	}
-	co_return co_await syncEach(plan);
+	co_await syncEach(plan);
 }
 
-runtime::Task<bool> SyncQueue::syncEach(Plan &plan)
+runtime::Task<void> SyncQueue::syncEach(Plan &plan)
 {
 	SyncMany many(m_reactor);
 	size_t object = 0, directory = 0;
 	while (object < plan.objects.size() || directory < kHashDirectories) {
-		while (object < plan.objects.size() && !many.full()) many.add(plan.objects[object++].object->fd, false);
-		for (; directory < kHashDirectories && !many.full(); ++directory)
-			if (plan.directories[directory]) many.add(m_dir.directory(static_cast<uint8_t>(directory)), true);
-		m_counts.files += many.count();
-		const int result = co_await many;
-		if (result < 0) {
-			fail("fdatasync", -result);
-			co_return false;
+		while (object < plan.objects.size() && !many.full()) {
+			OpenObject &next = *plan.objects[object++].object;
+			many.add(next.fd, next.volume);
 		}
+		for (; directory < kHashDirectories && !many.full(); ++directory)
+			if (plan.directories[directory]) many.add(m_dir.directory(static_cast<uint8_t>(directory)), nullptr);
+		m_counts.files += many.count();
+		const std::vector<SyncMany::Failure> failures = co_await many;
+		for (const SyncMany::Failure &failure : failures)
+			failed(failure.volume ? "fdatasync" : "fsync of a directory", failure.errnum, failure.volume);
 	}
-	co_return true;
 }
 
 /// Result: 0 or an errno; *failedCall says which of the two calls.
@@ -254,6 +309,7 @@ runtime::Task<int> SyncQueue::syncFilesystem(int *failedCall)
 /// Lets go of the plan's objects, synced or not: after a failure nothing of them is retried.
 void SyncQueue::settle(Plan &plan)
 {
+	for (auto &[id, volume] : m_volumes) volume.beingSynced = false;
 	for (const auto &[object, inUse] : plan.objects) {
 		--object->pins;
 		if (inUse)

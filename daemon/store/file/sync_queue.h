@@ -24,10 +24,19 @@
 //
 // A syncfs fails for other people's files too. If it does, the objects are synced one by one, and only their failure counts.
 //
-// What a predecessor wrote before it was killed is in no list. The first sync of any kind after open is therefore one of
-// everything.
+// What a predecessor wrote before it was killed is in no list. Until a sync of everything has succeeded once after open,
+// every sync of any kind is therefore one of everything.
 //
-// A failed sync is final: the kernel may have dropped what it could not write, and would report success the next time.
+// A failed sync. The kernel tells of it once per descriptor, marks the pages clean that it could not write, and reports
+// success the next time; a device that fails to empty its cache does not say whose data that was. So it is remembered here:
+//   whose    The volume of the file that failed. With EIO (or when it was the whole filesystem) also every other volume that
+//            has something un-synced or being written at this moment: the device's cache held it. While a predecessor's
+//            writes are un-synced, every volume there is.
+//   told     Each of them hears E-IO at its next ObjSyncVolume or ObjSync, whatever that finds to do, and once: they come from
+//            the owner of the volume, who stops it. A durable write hears it too, but does not use it up: a client can
+//            send one, and the owner would not learn of it.
+//   then     What the failed sync covered is in no list any more, as after a predecessor's death: the next sync is again one
+//            of everything.
 // Reactor thread only.
 #pragma once
 
@@ -45,6 +54,9 @@ namespace archipelago::store {
 struct DirtyVolume {
 	OpenObject *first = nullptr;
 	std::bitset<kHashDirectories> directories;
+	bool beingSynced = false;   ///< something of it is in the sync that runs
+	bool failed = false;        ///< has lost something, perhaps; its owner has not heard yet
+	uint64_t toldOfAll = 0;     ///< of so many failures that concerned every volume it has heard
 };
 
 /// What syncs have cost since the store was opened.
@@ -77,10 +89,9 @@ public:
 	/// ObjSyncAll, ObjSyncVolume; any other operation means its object. Ends with op.fn(&op, 0 or -EIO), perhaps inside.
 	void request(StoreOp &op);
 
-	bool broken() const { return m_broken; }
 	const SyncCounts &counts() const { return m_counts; }
-	/// Declares the store broken, and says so once.
-	void fail(std::string_view what, int errnum);
+	/// A sync of something of `volume` (null: of the filesystem) has failed: remembered as said above.
+	void failed(std::string_view what, int errnum, DirtyVolume *volume);
 
 private:
 	/// What one run syncs. The counters are those of its beginning.
@@ -103,10 +114,13 @@ private:
 	Plan plan(OpQueue &batch);
 	void collect(Plan &plan, DirtyVolume &volume);
 	void collect(Plan &plan, OpenObject &object);
-	runtime::Task<bool> carryOut(Plan &plan);
-	runtime::Task<bool> syncEach(Plan &plan);
+	runtime::Task<void> carryOut(Plan &plan);
+	runtime::Task<void> syncEach(Plan &plan);
 	runtime::Task<int> syncFilesystem(int *failedCall);
 	void settle(Plan &plan);
+	void answer(OpQueue &batch, bool synced);
+	DirtyVolume *volumeOf(const StoreOp &op);
+	bool unsynced(const DirtyVolume &volume) const;
 
 	runtime::Reactor &m_reactor;
 	FdCache &m_cache;
@@ -116,8 +130,10 @@ private:
 	std::array<uint64_t, kHashDirectories> m_changes{}, m_durable{};
 	OpQueue m_waiting;
 	SyncCounts m_counts;
-	bool m_running = false, m_broken = false;
-	bool m_inherited = true; ///< a predecessor's writes may not be durable
+	bool m_running = false;
+	bool m_inherited = true;      ///< writes that are in no list may not be durable
+	uint64_t m_failures = 0;      ///< so far
+	uint64_t m_failuresOfAll = 0; ///< of those, which concerned every volume
 };
 
 } // namespace archipelago::store

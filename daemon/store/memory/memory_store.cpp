@@ -39,7 +39,8 @@ void MemoryStore::submit(StoreOp &op)
 	}
 
 	const auto key = objectKey(op.id, op.name);
-	if (!key || !withinObject(key->id.kind, op.offset, op.data.size())) return op.fail(ErrorCode::Invalid);
+	if (!key || !withinObject(key->id.kind, op.offset, op.op == Op::ObjPunch ? op.size : op.data.size()))
+		return op.fail(ErrorCode::Invalid);
 	const Name name(key->id, key->name);
 	const auto found = m_objects.find(name);
 	switch (op.op) {
@@ -49,6 +50,7 @@ void MemoryStore::submit(StoreOp &op)
 	case Op::ObjSync: return op.finish();
 	case Op::ObjRead:
 	case Op::ObjWrite:
+	case Op::ObjPunch:
 	case Op::ObjStat: break;
 	default: return op.fail(ErrorCode::Unsupported);
 	}
@@ -61,9 +63,30 @@ void MemoryStore::submit(StoreOp &op)
 		op.serviced = object.pages.size() * kPageBytes;
 		return op.finish();
 	}
+	if (op.op == Op::ObjPunch) {
+		punch(object, op.offset, op.size);
+		return op.finish();
+	}
 	if (!write(object, op.offset, op.data)) return op.fail(ErrorCode::NoSpace);
 	op.serviced = op.data.size();
 	op.finish();
+}
+
+void MemoryStore::punch(Object &object, uint64_t offset, uint64_t bytes)
+{
+	for (uint64_t done = 0; done < bytes;) {
+		const uint64_t at = offset + done, inPage = at % kPageBytes;
+		const uint64_t part = std::min(kPageBytes - inPage, bytes - done);
+		const auto page = object.pages.find(at / kPageBytes);
+		done += part;
+		if (page == object.pages.end()) continue;
+		if (part < kPageBytes) {
+			std::memset(page->second->data() + inPage, 0, part);
+		} else {
+			object.pages.erase(page);
+			--m_usedPages;
+		}
+	}
 }
 
 void MemoryStore::read(StoreOp &op, const Object &object) const
@@ -105,9 +128,10 @@ bool MemoryStore::write(Object &object, uint64_t offset, std::span<const std::by
 
 void MemoryStore::create(StoreOp &op, const Name &name)
 {
-	if (!m_objects.try_emplace(name).second) return op.fail(ErrorCode::Exists);
+	const bool made = m_objects.try_emplace(name).second;
+	if (!made && !op.mayExist) return op.fail(ErrorCode::Exists);
 	if (!write(m_objects[name], op.offset, op.data)) {
-		remove(name);
+		if (made) remove(name);
 		return op.fail(ErrorCode::NoSpace);
 	}
 	op.serviced = op.data.size();

@@ -36,6 +36,7 @@ private:
 
 	void read(StoreOp &op, const Object &object) const;
 	bool write(Object &object, uint64_t offset, std::span<const std::byte> data);
+	void punch(Object &object, uint64_t offset, uint64_t bytes);
 	void create(StoreOp &op, const Name &name);
 	void writeFull(StoreOp &op, const Name &name);
 	void remove(const Name &name);

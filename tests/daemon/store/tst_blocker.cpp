@@ -197,6 +197,15 @@ private slots:
 		auto capacity = c.call(c.request(Op::ObjCapacity));
 		QCOMPARE(capacity->status, 0);
 		QVERIFY(capacity->size >= capacity->serviced && capacity->serviced > 0);
+		auto punch = c.object(Op::ObjPunch, id, 0, 512);
+		punch->size = 8192;
+		QCOMPARE(c.call(std::move(punch))->status, 0);
+		read = c.call(c.object(Op::ObjRead, id, 16384));
+		QCOMPARE(static_cast<char>(read.data()[511]), 'w');
+		QCOMPARE(static_cast<char>(read.data()[512]), '\0');
+		QCOMPARE(static_cast<char>(read.data()[8703]), '\0');
+		QCOMPARE(static_cast<char>(read.data()[8704]), 'c');
+		QCOMPARE(read->serviced, uint64_t{12288});
 		QCOMPARE(c.call(c.object(Op::ObjRemove, id))->status, 0);
 		QCOMPARE(c.call(c.object(Op::ObjRead, id, 512))->status, status(ErrorCode::NotFound));
 
@@ -247,13 +256,29 @@ private slots:
 		const auto row = [](const char *tag, int expected, Make make) { QTest::newRow(tag) << std::move(make) << expected; };
 		const auto id = dataObject(1);
 
-		for (const int op : {0, 2, 15, 27, 48, 64, 96, 65535})
+		for (const int op : {0, 2, 15, 28, 48, 64, 96, 65535})
 			QTest::newRow(qPrintable(QString("operation %1").arg(op)))
 			    << Make([op](Client &c) { return c.object(static_cast<Op>(op), dataObject(1), 512); }) << unsupported;
 		row("read nothing", invalid, [=](Client &c) { return c.object(Op::ObjRead, id); });
 		row("write nothing", invalid, [=](Client &c) { return c.object(Op::ObjWrite, id); });
 		row("list into nothing", invalid, [](Client &c) { return c.request(Op::ObjList); });
 		row("remove with data", invalid, [=](Client &c) { return c.object(Op::ObjRemove, id, 512); });
+		row("punch nothing", invalid, [=](Client &c) { return c.object(Op::ObjPunch, id); });
+		row("punch with data", invalid, [=](Client &c) {
+			auto r = c.object(Op::ObjPunch, id, 512);
+			r->size = 512;
+			return r;
+		});
+		row("punch across a block's end", invalid, [=](Client &c) {
+			auto r = c.object(Op::ObjPunch, id, 0, 4096);
+			r->size = kBlockBytes;
+			return r;
+		});
+		row("punch wraps", invalid, [=](Client &c) {
+			auto r = c.object(Op::ObjPunch, id, 0, 4096);
+			r->size = ~uint64_t{0} - 100;
+			return r;
+		});
 		row("unknown flag", invalid, [=](Client &c) {
 			auto r = c.object(Op::ObjWrite, id, 512);
 			r->flags = 0x80000000u;

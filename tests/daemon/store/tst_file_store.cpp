@@ -3,6 +3,7 @@
 //
 // FileStore beyond what every store promises: descriptors and their limit, which syncs a flush costs, a failed sync, what a
 // SIGKILL leaves, other people's files among the objects.
+#include "daemon/base/log.h"
 #include "store_bench.h"
 
 #include <QtTest>
@@ -107,6 +108,15 @@ private:
 	SyncCounts m_counted;
 	using Cost = std::pair<uint64_t, uint64_t>;
 
+	/// Puts something that cannot be synced in place of the file.
+	static void spoil(int fd)
+	{
+		int ends[2];
+		QVERIFY(pipe(ends) == 0);
+		QVERIFY(dup2(ends[0], fd) >= 0);
+		::close(ends[0]);
+		::close(ends[1]);
+	}
 	void startCounting()
 	{
 		m_counted = {};
@@ -410,40 +420,106 @@ private slots:
 
 	// ---- a failed sync
 
-	void aFailedSyncIsFinal()
+	/// The volume of the file hears of it, once, whatever there is to sync then; the others go on.
+	void aFailedSyncConcernsItsVolume()
 	{
 		open();
 		startCounting();
 		Buffer data(4096, 'd'), in(4096);
+		QCOMPARE(run(Op::ObjCreate, dataObject(1, 1), data.all()), 0);
+		QCOMPARE(run(Op::ObjCreate, dataObject(2, 2), data.all()), 0);
+		QCOMPARE(run(Op::ObjSyncAll, {}), 0);
+		const int io = static_cast<int>(ErrorCode::Io);
+		for (const Op how : {Op::ObjSyncVolume, Op::ObjSync, Op::ObjSyncAll}) {
+			QCOMPARE(run(Op::ObjWrite, dataObject(1, 1), data.all()), 0);
+			QCOMPARE(run(Op::ObjWrite, dataObject(2, 2), data.all()), 0);
+			const int file = descriptorOf(dataObject(1, 1)), kept = dup(file);
+			spoil(file);
+			QCOMPARE(run(how, dataObject(1, 1)), io);
+			QVERIFY(dup2(kept, file) >= 0);
+			::close(kept);
+			QCOMPARE(syncVolume(2), 0);
+			// A sync of everything was not volume 1's own: it has still to be told.
+			if (how == Op::ObjSyncAll) {
+				QCOMPARE(writeFua(Op::ObjWrite, dataObject(1, 1), data.part(0, 100)), io);
+				QCOMPARE(syncVolume(1), io);
+			}
+			QCOMPARE(syncVolume(1), 0);
+			QCOMPARE(run(Op::ObjSyncAll, {}), 0);
+		}
+		QCOMPARE(run(Op::ObjRead, dataObject(2, 2), in.all()), 0);
+		QVERIFY(in.isAll('d'));
+	}
+
+	/// All who wait for the sync that fails hear of it; what it covered is synced with everything else the next time.
+	void aFailedSyncIsToldToAllWhoShareIt()
+	{
+		open();
+		startCounting();
+		Buffer data(4096, 'd');
 		QCOMPARE(run(Op::ObjCreate, dataObject(1), data.all()), 0);
-		QCOMPARE(run(Op::ObjCreate, dataObject(2), data.all()), 0);
+		QCOMPARE(run(Op::ObjCreate, dataObject(1, 2), data.all()), 0);
 		QCOMPARE(run(Op::ObjSyncAll, {}), 0);
 		QCOMPARE(run(Op::ObjWrite, dataObject(1), data.all()), 0);
-		// Something that cannot be synced in place of the object's file.
-		int ends[2];
-		QVERIFY(pipe(ends) == 0);
-		QVERIFY(dup2(ends[0], descriptorOf(dataObject(1))) >= 0);
-		::close(ends[0]);
-		::close(ends[1]);
-
-		const int io = static_cast<int>(ErrorCode::Io);
-		QCOMPARE(syncVolume(1), io);
-		QCOMPARE(syncVolume(1), io);
-		QCOMPARE(syncVolume(2), io);
-		QCOMPARE(run(Op::ObjSyncAll, {}), io);
-		QCOMPARE(run(Op::ObjSync, dataObject(2)), io);
-		QCOMPARE(run(Op::ObjWrite, dataObject(2), data.all()), io);
-		QCOMPARE(run(Op::ObjCreate, dataObject(3), data.all()), io);
-		QCOMPARE(run(Op::ObjWriteFull, dataObject(2), data.all()), io);
-		QCOMPARE(run(Op::ObjRemove, dataObject(2)), io);
-		QCOMPARE(run(Op::ObjRead, dataObject(2), in.all()), 0);
-		QVERIFY(in.isAll('d'));
-		QCOMPARE(run(Op::ObjStat, dataObject(2)), 0);
-
-		close();
-		open();
-		QCOMPARE(run(Op::ObjWrite, dataObject(1), data.all()), 0);
+		QCOMPARE(run(Op::ObjWrite, dataObject(1, 2), data.all()), 0);
+		spoil(descriptorOf(dataObject(1)));
+		cost();
+		Errand other(Op::ObjSyncVolume, dataObject(1, 2)), first(Op::ObjSyncVolume, dataObject(1)), second(Op::ObjSync, dataObject(1));
+		m_store->submit(other); // alone; the two behind it share the next
+		m_store->submit(first);
+		m_store->submit(second);
+		for (Errand *errand : {&other, &first, &second}) m_bench->wait(*errand);
+		QCOMPARE(other.error(), 0);
+		QCOMPARE(first.error(), static_cast<int>(ErrorCode::Io));
+		QCOMPARE(second.error(), static_cast<int>(ErrorCode::Io));
+		QVERIFY(cost() == Cost(2, 0));
+		QCOMPARE(syncVolume(2), 0);
+		QVERIFY(cost() == Cost(0, 1));
 		QCOMPARE(syncVolume(1), 0);
+		QVERIFY(cost() == Cost(0, 0));
+	}
+
+	/// E-IO may be the device's: whoever has something un-synced hears of it. While a predecessor's writes are un-synced,
+	/// that is everybody, known here or not.
+	void aFailingDeviceConcernsAllThatIsUnsynced()
+	{
+		StoreDir where(dir(), "test", Purpose::Any, Owner());
+		QVERIFY(where.find(true));
+		QVERIFY(where.tryLock());
+		QVERIFY(where.enter(true));
+		const auto log = roleLogger("test");
+		FdCache cache(m_bench->reactor(), where, nullptr);
+		cache.start(16, 0, *log);
+		SyncQueue queue(m_bench->reactor(), cache, where);
+		queue.start(*log);
+		const auto sync = [&](uint8_t volume) {
+			Errand errand(Op::ObjSyncVolume, dataObject(1, volume));
+			errand.fn = [](runtime::Completion *self, int32_t result) {
+				auto &op = *static_cast<StoreOp *>(self);
+				result == 0 ? op.finish() : op.fail(ErrorCode::Io);
+			};
+			queue.request(errand);
+			m_bench->wait(errand);
+			return errand.error();
+		};
+		const int io = static_cast<int>(ErrorCode::Io);
+		queue.failed("a predecessor's sync", EIO, nullptr);
+		for (uint8_t volume = 1; volume <= 3; ++volume) {
+			QCOMPARE(sync(volume), io);
+			QCOMPARE(sync(volume), 0);
+		}
+		queue.nameChanged(queue.volume(volumeId(2)), 7);
+		queue.volume(volumeId(3));
+		queue.failed("a sync of volume 1", EIO, &queue.volume(volumeId(1)));
+		QCOMPARE(sync(3), 0);
+		QCOMPARE(sync(2), io);
+		QCOMPARE(sync(2), 0);
+		QCOMPARE(sync(1), io);
+		QCOMPARE(sync(1), 0);
+		queue.nameChanged(queue.volume(volumeId(2)), 7);
+		queue.failed("a file that had no room", ENOSPC, &queue.volume(volumeId(1)));
+		QCOMPARE(sync(2), 0);
+		QCOMPARE(sync(1), io);
 	}
 
 	// ---- files of others, files of a crash

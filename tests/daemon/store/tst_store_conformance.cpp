@@ -235,6 +235,106 @@ private slots:
 		}
 	}
 
+	void punchedRangesReadZeros_data() { backends(); }
+	/// Any range, between writes, against a model: it reads zeros, its neighbours and the object's length stay.
+	void punchedRangesReadZeros()
+	{
+		const ObjectId id = dataObject(1);
+		std::mt19937 random(815);
+		constexpr size_t kBytes = 100'000;
+		std::vector<std::byte> model(kBytes, std::byte{'f'});
+		Buffer full(kBytes, 'f');
+		QCOMPARE(run(Op::ObjCreate, id, full.all()), kNone);
+		for (int round = 0; round < 60; ++round) {
+			const size_t at = random() % kBytes, bytes = 1 + random() % (round % 2 ? kBytes : 9000);
+			const size_t end = std::min(kBytes, at + bytes);
+			Errand punch(Op::ObjPunch, id, {}, at);
+			punch.size = bytes; // also beyond the end
+			punch.fua = round % 7 == 0;
+			QCOMPARE(m_bench->run(*m_store, punch), kNone);
+			std::fill(model.begin() + static_cast<ptrdiff_t>(at), model.begin() + static_cast<ptrdiff_t>(end), std::byte{0});
+			const size_t from = random() % (kBytes - 5000), length = 1 + random() % 5000;
+			Buffer data(length, round + 1);
+			QCOMPARE(run(Op::ObjWrite, id, data.all(), from), kNone);
+			std::fill_n(model.begin() + static_cast<ptrdiff_t>(from), length, static_cast<std::byte>(round + 1));
+
+			Buffer in(kBytes, 'x');
+			Errand read(Op::ObjRead, id, in.all());
+			QCOMPARE(m_bench->run(*m_store, read), kNone);
+			QCOMPARE(read.serviced, uint64_t{kBytes});
+			QVERIFY(std::ranges::equal(in.all(), model));
+		}
+	}
+
+	void punchGivesRoomBack_data() { backends(); }
+	void punchGivesRoomBack()
+	{
+		const ObjectId id = dataObject(1);
+		Buffer full(4 << 20, 'f');
+		QCOMPARE(run(Op::ObjCreate, id, full.all()), kNone);
+		const auto allocated = [&] {
+			Errand stat(Op::ObjStat, id);
+			m_bench->run(*m_store, stat);
+			return stat.serviced;
+		};
+		QVERIFY(allocated() >= 4 << 20);
+		Errand punch(Op::ObjPunch, id, {}, 0);
+		punch.size = 3 << 20;
+		QCOMPARE(m_bench->run(*m_store, punch), kNone);
+		QVERIFY2(allocated() <= 2 << 20, qPrintable(QString::number(allocated())));
+		Errand missing(Op::ObjPunch, dataObject(2), {}, 0);
+		missing.size = 4096;
+		QCOMPARE(m_bench->run(*m_store, missing), code(ErrorCode::NotFound));
+		Errand beyond(Op::ObjPunch, id, {}, 4096);
+		beyond.size = 4 << 20;
+		QCOMPARE(m_bench->run(*m_store, beyond), code(ErrorCode::Invalid));
+	}
+
+	void punchBesideWrites_data() { backends(); }
+	/// One write, one punch of its neighbours, one odd write, all in flight together: no one's bytes go to another.
+	void punchBesideWrites()
+	{
+		const ObjectId id = dataObject(1);
+		Buffer full(16384, 'f');
+		QCOMPARE(run(Op::ObjCreate, id, full.all()), kNone);
+		for (int round = 1; round < 40; ++round) {
+			Buffer whole(4096, round), odd(100, 'o'), in(16384);
+			Errand first(Op::ObjWrite, id, whole.all(), 0), second(Op::ObjPunch, id, {}, 4096), third(Op::ObjWrite, id, odd.all(), 12300);
+			second.size = 8192;
+			for (Errand *errand : {&first, &second, &third}) m_store->submit(*errand);
+			for (Errand *errand : {&first, &second, &third}) {
+				m_bench->wait(*errand);
+				QCOMPARE(errand->error(), kNone);
+			}
+			QCOMPARE(run(Op::ObjRead, id, in.all()), kNone);
+			for (size_t i = 0; i < 16384; ++i) {
+				const int expected = i < 4096 ? round : i < 12288 ? 0 : i >= 12300 && i < 12400 ? 'o' : 'f';
+				QCOMPARE(static_cast<int>(in.all()[i]), expected);
+			}
+		}
+	}
+
+	void aCreateSentAgainWrites_data() { backends(); }
+	/// What a dead predecessor may have created for the same request is written; any other create still fails.
+	void aCreateSentAgainWrites()
+	{
+		Buffer half(4096, 'h'), data(8192, 'd'), in(8192);
+		QCOMPARE(run(Op::ObjCreate, dataObject(1), half.all(), 4096), kNone);
+		for (const uint32_t block : {1u, 2u}) {
+			Errand again(Op::ObjCreate, dataObject(block), data.all());
+			again.mayExist = true;
+			again.fua = block == 1;
+			QCOMPARE(m_bench->run(*m_store, again), kNone);
+			QCOMPARE(again.serviced, uint64_t{8192});
+			QCOMPARE(run(Op::ObjRead, dataObject(block), in.all()), kNone);
+			QVERIFY(in.isAll('d'));
+		}
+		Errand empty(Op::ObjCreate, dataObject(1));
+		empty.mayExist = true;
+		QCOMPARE(m_bench->run(*m_store, empty), kNone);
+		QCOMPARE(run(Op::ObjCreate, dataObject(1), half.all()), code(ErrorCode::Exists));
+	}
+
 	void twoCreatesOneWins_data() { backends(); }
 	void twoCreatesOneWins()
 	{
