@@ -51,12 +51,17 @@ struct NbdConfig {
 	uint32_t composerPort = 500; ///< derived: first port of the vlmcd role
 };
 
+/// What a write gets that finds no room in its store.
+enum class FullPolicy { Pause, Error };
+
 struct Config {
 	uint32_t segmentPorts = 2048;
 	uint64_t segmentSizeBytes = 1024ull << 20;
 	uint32_t xsegbdStart = 0, xsegbdEnd = 499;
 	uint32_t vtoolStart = 1003, vtoolEnd = 1022;
 	uint64_t ioTimeoutMs = 0; ///< 0 = volume I/O waits
+	FullPolicy fullPolicy = FullPolicy::Pause;
+	uint64_t reserveBytes = 64u << 20; ///< of each store's filesystem, kept for metadata
 	std::vector<RoleConfig> roles; ///< in start order
 	std::vector<HostConfig> hosts;
 	NbdConfig nbd;

@@ -89,6 +89,10 @@ void Builder::readTop()
 	top.read("VTOOL_START", m_out.vtoolStart);
 	top.read("VTOOL_END", m_out.vtoolEnd);
 	top.read("io_timeout", m_out.ioTimeoutMs);
+	std::string fullPolicy = "pause";
+	top.read("FULL_POLICY", fullPolicy);
+	m_out.fullPolicy = fullPolicy == "error" ? FullPolicy::Error : FullPolicy::Pause;
+	top.read("RESERVE", m_out.reserveBytes);
 	readRoles(top);
 }
 

@@ -41,6 +41,13 @@ constexpr auto kKeys = std::to_array<ConfigKey>({
 	{.section = S::Top, .name = "io_timeout", .type = T::Duration, .defaultText = "0", .min = 100, .max = kDayMs,
 	 .help = "Deadline of one read or write of a volume, such as \"30s\". 0 waits for as long as it takes: a stall is then "
 	         "a pause for the guest, never an error that makes its file systems read-only."},
+	{.section = S::Top, .name = "FULL_POLICY", .type = T::Choice, .defaultText = "\"pause\"", .choices = "pause|error",
+	 .help = "What happens to writes that need room when a store is full. \"pause\": they wait until there is room again, and "
+	         "guests see a pause. \"error\": they fail with ENOSPC, which file systems of guests may answer by going "
+	         "read-only. Reads, and writes to blocks that have their room, go on in both."},
+	{.section = S::Top, .name = "RESERVE", .type = T::Size, .defaultText = "\"64MiB\"", .min = 0, .max = kTebi,
+	 .help = "Room on the file system of each store that data never takes, so that maps and journals can still be written "
+	         "when it is full, volumes be flushed and closed, and room be made."},
 	{.section = S::Top, .name = "roles", .type = T::RoleList,
 	 .defaultText = "[[\"blockerb\", \"file_blocker\"], [\"blockerm\", \"file_blocker\"], [\"mapperd\", \"mapperd\"], "
 	                "[\"vlmcd\", \"vlmcd\"]]",
@@ -121,8 +128,6 @@ constexpr auto kKeys = std::to_array<ConfigKey>({
 	{.section = S::Top, .name = "DEVICE_DRIVER", .step = 4},
 	{.section = S::Top, .name = "DEVICE_RECOVERY", .step = 6},
 	{.section = S::Top, .name = "TRASH_RETENTION", .step = 5},
-	{.section = S::Top, .name = "FULL_POLICY", .step = 2},
-	{.section = S::Top, .name = "RESERVE", .step = 2},
 	{.section = S::Top, .name = "LEASE", .step = 5},
 	{.section = S::Top, .name = "fence_command", .step = 5},
 	{.section = S::Top, .name = "own_reboot_is_proof", .step = 5},

@@ -6,6 +6,11 @@
 //
 // It has nr_ops operations in hand at most, in slots made when it starts; while all are taken, requests wait in the ring,
 // which is what their senders see as back-pressure. Nothing is allocated per request. Reactor thread.
+//
+// A full store. Data that would take room below RESERVE, or that the store has no room for, waits (FULL_POLICY = "pause") in
+// the order in which it came, without a slot, so that everything else goes on: reads, removals, punches, metadata, and
+// writes to blocks that have all of their room already. With "error" it is E-NOSPACE. Writes that wait when the blocker stops
+// fail back (E-PEER): they were never acknowledged.
 #pragma once
 
 #include "daemon/runtime/peer.h"

@@ -3,10 +3,9 @@
 //
 // The blocker behind a port of a real segment, both ends in this process: every operation in its clothes as a request, every
 // nonsense a request can say, back-pressure, stop with work in hand, starts that fail.
-#include "daemon/runtime/served_port.h"
 #include "daemon/store/blocker.h"
 #include "daemon/store/memory/memory_store.h"
-#include "store_bench.h"
+#include "blocker_client.h"
 
 #include <QtTest>
 
@@ -19,64 +18,8 @@ using namespace archipelago::store;
 
 namespace {
 
-constexpr xseg::PortNo kBlockerPort = 20, kClientPort = 21;
-
-/// The requesting end: sends, and keeps what comes back.
-class Client : runtime::PortHandler {
-public:
-	explicit Client(Bench &bench) : m_reactor(bench.reactor()), m_buffers(bench.segment(), kClientPort)
-	{
-		auto port = runtime::ServedPort::bind(m_reactor, m_buffers, kClientPort, 256, *this);
-		ARCHIPELAGO_ASSERT(port);
-		m_port = std::move(*port);
-	}
-	xseg::RequestRef request(Op op, uint32_t bytes = 0)
-	{
-		xseg::RequestRef request = bytes ? m_port->port().get(bytes) : m_port->port().get();
-		ARCHIPELAGO_ASSERT(request);
-		request->op = static_cast<uint16_t>(op);
-		return request;
-	}
-	xseg::RequestRef object(Op op, const ObjectId &id, uint32_t bytes = 0, uint64_t offset = 0)
-	{
-		xseg::RequestRef r = request(op, bytes);
-		ObjectArgs args;
-		args.id = id;
-		r.setArgs(args);
-		r->offset = offset;
-		return r;
-	}
-	/// A request about the object NAME with `bytes` of payload; the name lies behind it.
-	xseg::RequestRef named(Op op, std::string_view name, uint32_t bytes = 0)
-	{
-		xseg::RequestRef r = object(op, nameObject(), bytes + static_cast<uint32_t>(name.size()));
-		std::memcpy(r.data().data() + bytes, name.data(), name.size());
-		r->data_len = bytes;
-		auto args = r.args<ObjectArgs>();
-		args.nameLength = static_cast<uint16_t>(name.size());
-		r.setArgs(args);
-		return r;
-	}
-	void send(xseg::RequestRef request) { m_port->submit(std::move(request), kBlockerPort); }
-	xseg::RequestRef call(xseg::RequestRef request)
-	{
-		const size_t before = replies.size();
-		send(std::move(request));
-		m_reactor.runUntil([&] { return replies.size() > before; });
-		xseg::RequestRef reply = std::move(replies.back());
-		replies.pop_back();
-		return reply;
-	}
-	std::deque<xseg::RequestRef> replies;
-
-private:
-	void onRequest(runtime::ServedPort &, xseg::RequestRef) override {}
-	void onReply(runtime::ServedPort &, xseg::RequestRef reply) override { replies.push_back(std::move(reply)); }
-
-	runtime::Reactor &m_reactor;
-	xseg::BufferPool m_buffers;
-	std::unique_ptr<runtime::ServedPort> m_port;
-};
+constexpr xseg::PortNo kBlockerPort = 20;
+using Client = BlockerClient;
 
 /// Keeps operations until it is told to finish them.
 class HoldingStore : public ObjectStore {
@@ -152,7 +95,7 @@ private slots:
 		m_bench.emplace();
 		m_config.emplace();
 		m_context.emplace(m_bench->reactor(), *m_config);
-		m_client.emplace(*m_bench);
+		m_client.emplace(*m_bench, kBlockerPort);
 	}
 	void cleanup()
 	{
@@ -457,7 +400,7 @@ private slots:
 		ScratchDir scratch;
 		RoleConfig taken = role();
 		taken.archipDir = scratch.path() + "/objects";
-		taken.portnoStart = kClientPort;
+		taken.portnoStart = kBlockerClientPort;
 		m_context->createDirs = true;
 		m_config->roles.push_back(taken);
 		m_blocker = makeBlocker(*m_context, taken);
