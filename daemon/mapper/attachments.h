@@ -3,16 +3,18 @@
 //
 // An open volume with its holders, and the handles by which attached clients name it.
 //
-//   handle = generation of its slot:20 | slot:12       never 0; a slot's generation rises with each use
-//
-// Handles come back from other processes: one that was never given out, or whose client has left, finds nothing. Generations
-// begin at a random number, so that a handle from an earlier life of the mapper does not fit another volume now. One thread.
+// Handles come back from other processes: one that was never given out, or whose client has left, finds nothing. Nor does one
+// of an earlier life of the mapper, whose client lives on: handles count up, from the time of the start in units of 2^17 ns
+// (0.13 ms). So unless a life gave out more than 7600 handles a second from its start to its end, the next one begins behind
+// all of them; the count comes round after a week. Time is CLOCK_BOOTTIME, which never steps back while the clients live.
+// One thread.
 #pragma once
 
 #include "daemon/mapper/volume_map.h"
 
 #include <array>
 #include <string>
+#include <unordered_map>
 #include <vector>
 
 namespace archipelago::mapper {
@@ -50,7 +52,7 @@ private:
 };
 
 struct Attachment {
-	OpenVolume *volume = nullptr; ///< null: the slot is free
+	OpenVolume *volume = nullptr;
 	Holder holder = Holder::Tool;
 	bool readOnly = false;
 };
@@ -60,22 +62,17 @@ public:
 	static constexpr size_t kMost = 4095; ///< more than a segment has ports
 
 	Attachments();
-	/// 0 when all handles are in use.
+	/// 0 when all are in use.
 	uint32_t add(const Attachment &attachment);
+	/// Null: no such handle.
 	const Attachment *find(uint32_t handle) const;
 	void remove(uint32_t handle);
 	/// Handles of a volume.
 	std::vector<uint32_t> of(const OpenVolume &volume) const;
 
 private:
-	struct Slot {
-		Attachment attachment;
-		uint32_t generation = 0;
-	};
-
-	uint32_t m_firstGeneration;
-	std::vector<Slot> m_slots;
-	std::vector<uint32_t> m_free;
+	uint32_t m_next;
+	std::unordered_map<uint32_t, Attachment> m_attachments;
 };
 
 } // namespace archipelago::mapper

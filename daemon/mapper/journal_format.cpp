@@ -26,6 +26,7 @@ enum RecordType : uint16_t { kEntry = 1, kPresent = 2, kDrop = 3, kCommit = 4, k
 constexpr uint32_t kHeadBytes = sizeof(layout::Segment);
 constexpr uint32_t kRecordHeadBytes = sizeof(layout::Record);
 constexpr uint32_t kEntryBytes = kRecordHeadBytes + sizeof(layout::EntryBody);
+constexpr uint32_t kDropBytes = kRecordHeadBytes + sizeof(layout::DropBody);
 constexpr uint32_t kCommitBytes = kRecordHeadBytes + sizeof(layout::CommitBody);
 
 constexpr uint32_t blockStart(uint32_t offset) { return offset & ~(kJournalBlockBytes - 1); }
@@ -78,6 +79,7 @@ private:
 	{
 		switch (head.type) {
 		case kEntry: return takeEntry(head, body);
+		case kDrop: return takeDrop(head, body);
 		case kCommit: return takeCommit(head, body);
 		case kPad:
 			if (blockStart(m_at + head.bytes) != m_at + head.bytes)
@@ -86,7 +88,7 @@ private:
 			if (const size_t n = firstNonZero(body); n < body.size())
 				return refuse(ErrorCode::Corrupt, m_object, m_at + kRecordHeadBytes + n, "byte of a PAD", 1, "0");
 			return {};
-		default: return refuse(ErrorCode::Unsupported, m_object, m_at + 4, "type of a record", head.type, "1, 4 or 5");
+		default: return refuse(ErrorCode::Unsupported, m_object, m_at + 4, "type of a record", head.type, "1, 3, 4 or 5");
 		}
 	}
 	Result<void> takeEntry(const layout::Record &head, std::span<const std::byte> body)
@@ -104,8 +106,18 @@ private:
 			return refuse(ErrorCode::Corrupt, m_object, bodyAt + 8, "owner of an ENTRY", 0, "a volume id");
 		if (!raw.parent.isZero() || raw.parentEpoch)
 			return refuse(ErrorCode::Corrupt, m_object, bodyAt + 32, "parent of a whole ENTRY", 1, "0");
-		m_content.entries.push_back(
-			ReplayedEntry{head.sequence, EntryRecord{raw.block, MapEntry{raw.owner, raw.epoch}}});
+		m_content.changes.push_back(
+			ReplayedChange{head.sequence, MapChange{raw.block, MapEntry{raw.owner, raw.epoch}}});
+		return {};
+	}
+	Result<void> takeDrop(const layout::Record &head, std::span<const std::byte> body)
+	{
+		if (body.size() != sizeof(layout::DropBody))
+			return refuse(ErrorCode::Corrupt, m_object, m_at + 6, "bytes of a DROP", head.bytes,
+			              fmt::to_string(kDropBytes));
+		const auto raw = loadAt<layout::DropBody>(body, 0);
+		if (raw.count == 0) return refuse(ErrorCode::Corrupt, m_object, m_at + 20, "count of a DROP", 0, "at least 1");
+		m_content.changes.push_back(ReplayedChange{head.sequence, MapChange{raw.block, MapEntry{}, raw.count}});
 		return {};
 	}
 	Result<void> takeCommit(const layout::Record &head, std::span<const std::byte> body)
@@ -168,7 +180,7 @@ Result<BootId> readBootId()
 	return id;
 }
 
-SegmentEncoder::SegmentEncoder(const SegmentHead &head) : m_generation(head.generation), m_sequence(head.firstSequence)
+Bytes encodeSegmentHead(const SegmentHead &head)
 {
 	const ObjectName object = ObjectName::journal(head.volume, head.journalEpoch, head.segment);
 	layout::Segment raw;
@@ -178,24 +190,44 @@ SegmentEncoder::SegmentEncoder(const SegmentHead &head) : m_generation(head.gene
 	raw.firstSequence = head.firstSequence;
 	std::memcpy(raw.bootId, head.bootId.data(), head.bootId.size());
 	raw.generation = head.generation;
-	appendTo(m_bytes, raw);
-	m_chain = seal(object, m_bytes);
+	Bytes bytes;
+	appendTo(bytes, raw);
+	seal(object, bytes);
+	return bytes;
+}
+
+SegmentEncoder::SegmentEncoder(const SegmentHead &head, uint32_t capacity)
+	: m_generation(head.generation),
+	  m_capacity(capacity),
+	  m_sequence(head.firstSequence),
+	  m_takenSequence(head.firstSequence),
+	  m_bytes(encodeSegmentHead(head))
+{
+	ARCHIPELAGO_ASSERT(capacity % kJournalBlockBytes == 0 && capacity && capacity <= kSegmentBytes);
+	m_chain = m_takenChain = loadAt<layout::Segment>(m_bytes, 0).prologue.crc;
 	m_end = m_taken = kHeadBytes; // the head alone is no reason to write
 }
 
 bool SegmentEncoder::roomForRecord() const
 {
-	static_assert(kCommitBytes <= kEntryBytes, "an ENTRY is the larger one");
+	static_assert(kCommitBytes <= kEntryBytes && kDropBytes <= kEntryBytes, "an ENTRY is the largest one");
 	// A COMMIT that fits has its PAD as well: the segment ends at a block boundary.
-	return recordStart(m_end) + kEntryBytes <= kSegmentBytes;
+	return recordStart(m_end) + kEntryBytes <= m_capacity;
 }
 
-uint64_t SegmentEncoder::appendEntry(const EntryRecord &record)
+uint64_t SegmentEncoder::appendChange(const MapChange &change)
 {
+	if (!change.entry.mapped()) {
+		layout::DropBody body;
+		body.block = change.block;
+		body.count = change.count;
+		return append(kDrop, std::as_bytes(std::span(&body, 1)));
+	}
+	ARCHIPELAGO_ASSERT(change.count == 1);
 	layout::EntryBody body;
-	body.block = record.block;
-	body.owner = record.entry.owner;
-	body.epoch = record.entry.epoch;
+	body.block = change.block;
+	body.owner = change.entry.owner;
+	body.epoch = change.entry.epoch;
 	return append(kEntry, std::as_bytes(std::span(&body, 1)));
 }
 
@@ -219,7 +251,7 @@ uint64_t SegmentEncoder::appendCommit(uint64_t upto)
 uint64_t SegmentEncoder::append(uint16_t type, std::span<const std::byte> body)
 {
 	const uint32_t at = recordStart(m_end);
-	ARCHIPELAGO_ASSERT(at + kRecordHeadBytes + body.size() <= kSegmentBytes);
+	ARCHIPELAGO_ASSERT(at + kRecordHeadBytes + body.size() <= m_capacity);
 	m_bytes.resize(at - m_start);
 
 	layout::Record head;
@@ -246,7 +278,17 @@ SegmentEncoder::Piece SegmentEncoder::take()
 	m_bytes.erase(m_bytes.begin(), m_bytes.begin() + (blockStart(m_end) - m_start));
 	m_start = blockStart(m_end);
 	m_taken = m_end;
+	m_takenSequence = m_sequence;
+	m_takenChain = m_chain;
 	return piece;
+}
+
+void SegmentEncoder::withdraw()
+{
+	m_bytes.resize(m_taken - m_start); // m_start only moves when a piece is taken
+	m_end = m_taken;
+	m_sequence = m_takenSequence;
+	m_chain = m_takenChain;
 }
 
 Result<std::optional<SegmentContent>> decodeSegment(const ObjectName &object, std::span<const std::byte> bytes)

@@ -41,36 +41,36 @@ public:
 		if (content.committed && content.committed < m_committed)
 			return contradiction(object,
 			                     fmt::format("a COMMIT up to {} after one up to {}", content.committed, m_committed));
-		if (auto ok = checkEntries(object, content); !ok) return ok;
+		if (auto ok = checkChanges(object, content); !ok) return ok;
 
 		m_started = true;
 		m_bootId = head.bootId;
 		m_last = content.lastSequence;
 		m_committed = std::max(m_committed, content.committed);
-		m_entries.insert(m_entries.end(), content.entries.begin(), content.entries.end());
+		m_changes.insert(m_changes.end(), content.changes.begin(), content.changes.end());
 		return {};
 	}
 
-	std::vector<EntryRecord> counting(const BootId &bootId) const
+	std::vector<MapChange> counting(const BootId &bootId) const
 	{
 		const uint64_t upto = m_bootId == bootId ? m_last : m_committed;
-		std::vector<EntryRecord> records;
-		for (const ReplayedEntry &entry : m_entries)
-			if (entry.sequence > m_header.applied && entry.sequence <= upto) records.push_back(entry.record);
-		return records;
+		std::vector<MapChange> changes;
+		for (const ReplayedChange &replayed : m_changes)
+			if (replayed.sequence > m_header.applied && replayed.sequence <= upto) changes.push_back(replayed.change);
+		return changes;
 	}
 
 private:
-	Result<void> checkEntries(const ObjectName &object, const SegmentContent &content) const
+	Result<void> checkChanges(const ObjectName &object, const SegmentContent &content) const
 	{
-		for (const ReplayedEntry &entry : content.entries) {
-			const EntryRecord &record = entry.record;
-			if (record.block >= m_header.blockCount())
-				return contradiction(object, fmt::format("record {} maps block {}, the volume has {}", entry.sequence,
-				                                         record.block, m_header.blockCount()));
-			if (record.entry.owner == m_header.volume && record.entry.epoch >= m_header.epochLimit)
-				return contradiction(object, fmt::format("record {} has epoch {}, the limit is {}", entry.sequence,
-				                                         record.entry.epoch, m_header.epochLimit));
+		for (const auto &[sequence, change] : content.changes) {
+			if (uint64_t(change.block) + change.count > m_header.blockCount())
+				return contradiction(object, fmt::format("record {} is of blocks {} to {}, the volume has {}", sequence,
+				                                         change.block, uint64_t(change.block) + change.count - 1,
+				                                         m_header.blockCount()));
+			if (change.entry.owner == m_header.volume && change.entry.epoch >= m_header.epochLimit)
+				return contradiction(object, fmt::format("record {} has epoch {}, the limit is {}", sequence,
+				                                         change.entry.epoch, m_header.epochLimit));
 		}
 		return {};
 	}
@@ -79,7 +79,7 @@ private:
 	bool m_started = false;
 	BootId m_bootId{};
 	uint64_t m_last = 0, m_committed = 0;
-	std::vector<ReplayedEntry> m_entries;
+	std::vector<ReplayedChange> m_changes;
 };
 
 /// The numbers of the journal's segments, ascending. Lower ones than the first are left from a checkpoint.
@@ -123,7 +123,7 @@ runtime::Task<Result<Replay>> readJournal(ObjectClient &blockerm, const Header &
 		if (!added) co_return tl::unexpected(std::move(added.error()));
 	}
 	Replay replay;
-	replay.entries = reading.counting(bootId);
+	replay.changes = reading.counting(bootId);
 	replay.segments = std::move(*objects);
 	co_return std::move(replay);
 }

@@ -16,7 +16,7 @@
 namespace archipelago::mapper {
 
 struct Replay {
-	std::vector<EntryRecord> entries;  ///< to be applied in this order; blocks inside the volume
+	std::vector<MapChange> changes;  ///< to be applied in this order; blocks inside the volume
 	std::vector<ObjectId> segments;    ///< every journal object of the volume, of this journal or an older one
 };
 

@@ -135,6 +135,13 @@ struct EntryBody {
 };
 static_assert(sizeof(EntryBody) == 56);
 
+/// Body of a DROP record.
+struct DropBody {
+	uint32_t block = 0;
+	uint32_t count = 0;
+};
+static_assert(sizeof(DropBody) == 8);
+
 struct CommitBody {
 	uint64_t upto = 0;
 	uint64_t generation = 0;

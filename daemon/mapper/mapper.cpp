@@ -7,8 +7,8 @@
 // Fields of a request are copied once and the copies checked: handle and its generation, block against the volume's size,
 // lengths against the buffer, enums against their range.
 //
-// nr_ops requests are in hand at a time, then the port is paused. A write that waits for another one's Create is not counted:
-// that Create ends with a MapRecord, which must get in however many wait for it.
+// nr_ops requests are in hand at a time, then the port is paused. What waits for another one's Create is not counted: that
+// Create ends with a MapRecord, which must get in however many wait for it.
 #include "daemon/mapper/mapper.h"
 
 #include "daemon/mapper/open_volumes.h"
@@ -36,13 +36,15 @@ xseg::PortNo portNo(uint32_t number) { return static_cast<xseg::PortNo>(number);
 
 class Mapper : public runtime::Peer, private runtime::PortHandler {
 public:
-	Mapper(const runtime::PeerContext &context, const RoleConfig &role, std::optional<BootId> bootId)
+	Mapper(const runtime::PeerContext &context, const RoleConfig &role, const MapperOptions &options)
 		: m_reactor(context.reactor),
 		  m_role(role),
 		  m_blockerbRole(roleAt(context.config, role.blockerbPort)),
 		  m_blockermRole(roleAt(context.config, role.blockermPort)),
 		  m_log(roleLogger(role.name)),
-		  m_bootId(bootId)
+		  m_bootId(options.bootId),
+		  m_limits(options.limits),
+		  m_budget(role.mapCacheBytes)
 	{}
 
 	Task<Result<void>> start() override;
@@ -55,7 +57,7 @@ private:
 		Op op;
 		Handler handler;
 	};
-	static const Operation kControlOperations[8];
+	static const Operation kControlOperations[9];
 
 	/// A request that is being worked on.
 	class InHand {
@@ -74,9 +76,12 @@ private:
 	void count(int change);
 
 	// Map*
-	std::optional<ErrorCode> refusal(uint32_t handle, uint32_t block, bool write) const;
-	void look(xseg::RequestRef request, bool write);
-	Task<void> lookSlowly(xseg::RequestRef request, MapArgs args, bool write);
+	enum class Look : uint8_t { Read, Write, Punch };
+	std::optional<ErrorCode> refusal(const MapArgs &args, uint32_t count, Look look) const;
+	static VolumeMap::Placing place(VolumeMap &map, const MapArgs &args, Look look, MapReply &reply);
+	void look(xseg::RequestRef request, Look look);
+	Task<void> lookSlowly(xseg::RequestRef request, MapArgs args, Look look);
+	Task<void> mapTrim(xseg::RequestRef request);
 	void answer(xseg::RequestRef request, const Result<void> &result, OpenVolume &volume);
 	Task<void> mapRecord(xseg::RequestRef request);
 	Task<void> mapFlush(xseg::RequestRef request);
@@ -91,6 +96,7 @@ private:
 	Task<void> catCreate(xseg::RequestRef request);
 	Task<void> catInfo(xseg::RequestRef request);
 	Task<void> catList(xseg::RequestRef request);
+	Task<void> catHealth(xseg::RequestRef request);
 	/// A name in, nothing out.
 	template <auto kOperation> Task<void> byName(xseg::RequestRef request);
 
@@ -99,6 +105,8 @@ private:
 	const std::string m_blockerbRole, m_blockermRole;
 	std::shared_ptr<spdlog::logger> m_log;
 	std::optional<BootId> m_bootId;
+	const VolumeLimits m_limits;
+	ChunkBudget m_budget;
 	// From start() to stop(), each using those before it.
 	std::optional<xseg::BufferPool> m_buffers;
 	std::unique_ptr<ServedPort> m_port;
@@ -107,7 +115,7 @@ private:
 	std::optional<OpenVolumes> m_volumes;
 
 	uint32_t m_inHand = 0;   ///< counted against nr_ops
-	uint32_t m_waiting = 0;  ///< for a Create of somebody else's: not counted
+	uint32_t m_waiting = 0;  ///< for a Create of somebody else's, or trims: not counted
 	uint32_t m_controls = 0; ///< operations by name, of those in hand
 	bool m_stopping = false;
 	runtime::WaitList m_less; ///< one of the above has become less
@@ -132,7 +140,7 @@ Task<Result<void>> Mapper::start()
 	m_caller.emplace(*m_port);
 	m_blockerb.emplace(*m_caller, portNo(m_role.blockerbPort), m_blockerbRole);
 	m_blockerm.emplace(*m_caller, portNo(m_role.blockermPort), m_blockermRole);
-	const VolumeContext context{*m_blockerb, *m_blockerm, *m_bootId, *m_log};
+	const VolumeContext context{m_reactor, *m_blockerb, *m_blockerm, m_budget, *m_bootId, *m_log, m_limits};
 	m_volumes.emplace(context);
 	m_stopping = false;
 	m_log->info("serves port {}", m_role.portnoStart);
@@ -176,8 +184,10 @@ void Mapper::onRequest(ServedPort &port, xseg::RequestRef request)
 	if (op == Op::Ping) return port.respond(std::move(request), 0);
 	if (m_stopping) return port.respond(std::move(request), wireStatus(ErrorCode::Peer));
 	switch (op) {
-	case Op::MapRead: return look(std::move(request), false);
-	case Op::MapWrite: return look(std::move(request), true);
+	case Op::MapRead: return look(std::move(request), Look::Read);
+	case Op::MapWrite: return look(std::move(request), Look::Write);
+	case Op::MapPunch: return look(std::move(request), Look::Punch);
+	case Op::MapTrim: runtime::spawn(mapTrim(std::move(request))); return;
 	case Op::MapRecord: runtime::spawn(mapRecord(std::move(request))); return;
 	case Op::MapFlush: runtime::spawn(mapFlush(std::move(request))); return;
 	default: break;
@@ -190,44 +200,52 @@ void Mapper::onRequest(ServedPort &port, xseg::RequestRef request)
 
 // ---- blocks
 
-/// Why a request for a block cannot be served; nothing when it can.
-std::optional<ErrorCode> Mapper::refusal(uint32_t handle, uint32_t block, bool write) const
+/// Why a request for blocks cannot be served; nothing when it can. A handle that is not known was given out by an earlier life
+/// of this mapper, or its client has left: E-PEER says to attach anew.
+std::optional<ErrorCode> Mapper::refusal(const MapArgs &args, uint32_t count, Look look) const
 {
-	const Attachment *attachment = m_volumes->find(handle);
-	if (!attachment) return ErrorCode::NotOpen;
+	const Attachment *attachment = m_volumes->find(args.handle);
+	if (!attachment) return ErrorCode::Peer;
 	const VolumeMap &map = *attachment->volume->map;
-	if (map.stopped()) return ErrorCode::Io;
-	if (block >= map.header().blockCount()) return ErrorCode::Invalid;
-	if (write && attachment->readOnly) return ErrorCode::ReadOnly;
+	if (map.stopped()) return map.stopped()->code;
+	if (count == 0 || uint64_t(args.block) + count > map.header().blockCount()) return ErrorCode::Invalid;
+	if (look != Look::Read && attachment->readOnly) return ErrorCode::ReadOnly;
 	return std::nullopt;
 }
 
-void Mapper::look(xseg::RequestRef request, bool write)
+/// A ready block.
+VolumeMap::Placing Mapper::place(VolumeMap &map, const MapArgs &args, Look look, MapReply &reply)
+{
+	switch (look) {
+	case Look::Read: reply = map.read(args.block); return VolumeMap::Placing::Done;
+	case Look::Punch: return map.punch(args.block, reply);
+	case Look::Write: break;
+	}
+	return map.place(args.block, args.handle, reply);
+}
+
+void Mapper::look(xseg::RequestRef request, Look look)
 {
 	const MapArgs args = request.args<MapArgs>();
-	if (const auto code = refusal(args.handle, args.block, write))
-		return m_port->respond(std::move(request), wireStatus(*code));
+	if (const auto code = refusal(args, 1, look)) return m_port->respond(std::move(request), wireStatus(*code));
 	VolumeMap &map = *m_volumes->find(args.handle)->volume->map;
 	MapReply reply;
-	if (map.ready(args.block)) {
-		if (!write) reply = map.read(args.block);
-		if (!write || map.place(args.block, args.handle, reply) == VolumeMap::Placing::Done) {
-			request.setArgs(reply);
-			return m_port->respond(std::move(request), 0);
-		}
+	if (map.ready(args.block) && place(map, args, look, reply) == VolumeMap::Placing::Done) {
+		request.setArgs(reply);
+		return m_port->respond(std::move(request), 0);
 	}
-	runtime::spawn(lookSlowly(std::move(request), args, write));
+	runtime::spawn(lookSlowly(std::move(request), args, look));
 }
 
 /// Goes round until the block can be looked at and, for a write, placed. After each wait everything is checked anew: the
 /// client may have left, the volume may have stopped.
-Task<void> Mapper::lookSlowly(xseg::RequestRef request, MapArgs args, bool write)
+Task<void> Mapper::lookSlowly(xseg::RequestRef request, MapArgs args, Look look)
 {
 	InHand hand(*this);
 	OpenVolume &volume = *m_volumes->find(args.handle)->volume;
 	VolumeUse use(volume);
 	for (;;) {
-		if (const auto code = refusal(args.handle, args.block, write)) {
+		if (const auto code = refusal(args, 1, look)) {
 			m_port->respond(std::move(request), wireStatus(*code));
 			co_return;
 		}
@@ -236,10 +254,8 @@ Task<void> Mapper::lookSlowly(xseg::RequestRef request, MapArgs args, bool write
 			waited = co_await volume.map->load(args.block);
 		} else {
 			MapReply reply;
-			const auto placed = write ? volume.map->place(args.block, args.handle, reply) : VolumeMap::Placing::Done;
-			switch (placed) {
+			switch (place(*volume.map, args, look, reply)) {
 			case VolumeMap::Placing::Done:
-				if (!write) reply = volume.map->read(args.block);
 				request.setArgs(reply);
 				m_port->respond(std::move(request), 0);
 				co_return;
@@ -267,6 +283,22 @@ Task<void> Mapper::lookSlowly(xseg::RequestRef request, MapArgs args, bool write
 	}
 }
 
+/// Not counted as in hand: it may wait for Creates of others, which end with a MapRecord that must get in.
+Task<void> Mapper::mapTrim(xseg::RequestRef request)
+{
+	const auto args = request.args<MapArgs>();
+	if (const auto code = refusal(args, args.count, Look::Write)) {
+		m_port->respond(std::move(request), wireStatus(*code));
+		co_return;
+	}
+	OpenVolume &volume = *m_volumes->find(args.handle)->volume;
+	VolumeUse use(volume);
+	++m_waiting;
+	Result<void> done = co_await volume.map->trim(args.block, args.count);
+	--m_waiting;
+	answer(std::move(request), done, volume);
+}
+
 /// Block clients get a code only; what is behind a failure stands in the log, once while it stays the same.
 void Mapper::answer(xseg::RequestRef request, const Result<void> &result, OpenVolume &volume)
 {
@@ -283,7 +315,7 @@ Task<void> Mapper::mapRecord(xseg::RequestRef request)
 	const auto args = request.args<RecordArgs>();
 	const Attachment *attachment = m_volumes->find(args.handle);
 	if (!attachment || args.stored > 1) {
-		m_port->respond(std::move(request), wireStatus(attachment ? ErrorCode::Invalid : ErrorCode::NotOpen));
+		m_port->respond(std::move(request), wireStatus(attachment ? ErrorCode::Invalid : ErrorCode::Peer));
 		co_return;
 	}
 	OpenVolume &volume = *attachment->volume;
@@ -298,7 +330,7 @@ Task<void> Mapper::mapFlush(xseg::RequestRef request)
 	const auto args = request.args<MapArgs>();
 	const Attachment *attachment = m_volumes->find(args.handle);
 	if (!attachment) {
-		m_port->respond(std::move(request), wireStatus(ErrorCode::NotOpen));
+		m_port->respond(std::move(request), wireStatus(ErrorCode::Peer));
 		co_return;
 	}
 	OpenVolume &volume = *attachment->volume;
@@ -434,6 +466,19 @@ Task<void> Mapper::catList(xseg::RequestRef request)
 	respond(std::move(request), Result<void>{});
 }
 
+Task<void> Mapper::catHealth(xseg::RequestRef request)
+{
+	const std::span<std::byte> data = request.data();
+	if (data.size() < kControlBytes) {
+		respond(std::move(request), failure(ErrorCode::Invalid, "The request has no room for an answer."));
+		co_return;
+	}
+	const std::string lines = m_volumes->health(data.size());
+	if (!lines.empty()) std::memcpy(data.data(), lines.data(), lines.size());
+	request->serviced = lines.size();
+	respond(std::move(request), Result<void>{});
+}
+
 template <auto kOperation> Task<void> Mapper::byName(xseg::RequestRef request)
 {
 	Result<void> done;
@@ -454,19 +499,15 @@ const Mapper::Operation Mapper::kControlOperations[] = {
 	{Op::CatRemove, &Mapper::byName<&OpenVolumes::remove>},
 	{Op::CatOpen, &Mapper::byName<&OpenVolumes::open>},
 	{Op::CatClose, &Mapper::byName<&OpenVolumes::close>},
+	{Op::CatHealth, &Mapper::catHealth},
 };
 
 } // namespace
 
-std::unique_ptr<runtime::Peer> makeMapper(const runtime::PeerContext &context, const RoleConfig &role)
-{
-	return std::make_unique<Mapper>(context, role, std::nullopt);
-}
-
 std::unique_ptr<runtime::Peer> makeMapper(const runtime::PeerContext &context, const RoleConfig &role,
-                                          const BootId &bootId)
+                                          const MapperOptions &options)
 {
-	return std::make_unique<Mapper>(context, role, bootId);
+	return std::make_unique<Mapper>(context, role, options);
 }
 
 } // namespace archipelago::mapper

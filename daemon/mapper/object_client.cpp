@@ -7,6 +7,7 @@
 #include "daemon/base/text.h"
 
 #include <algorithm>
+#include <cerrno>
 
 #include <fmt/format.h>
 
@@ -29,8 +30,11 @@ tl::unexpected<Error> nonsense(const std::string &role)
 
 std::optional<Error> ObjectClient::errorOf(const xseg::RequestRef &reply, const std::string &what) const
 {
-	const auto code = errorFromWire(reply->status);
+	const int32_t status = reply->status;
+	const auto code = errorFromWire(status);
 	if (!code) return std::nullopt;
+	if (status == -EOWNERDEAD)
+		return Error{*code, fmt::format("{}: role {} died at it, time and again; what came of it is not known", what, m_role)};
 	if (*code == ErrorCode::Peer)
 		return Error{*code, fmt::format("role {} (port {}) does not run; start it with: archipelago start {}", m_role,
 		                                m_port, m_role)};
@@ -71,7 +75,9 @@ runtime::Task<Result<void>> ObjectClient::send(Op op, VolumeId volume)
 	const ObjectName any = ObjectName::data(volume, 0, 0);
 	xseg::RequestRef request = co_await prepare(op, any, 0);
 	xseg::RequestRef reply = co_await m_caller.call(std::move(request), m_port);
-	if (auto error = errorOf(reply, "sync")) co_return tl::unexpected(std::move(*error));
+	const bool ofAll = volume.isZero();
+	const std::string what = ofAll ? "sync of the store" : "sync of the data of volume " + volumeIdText(volume);
+	if (auto error = errorOf(reply, what)) co_return tl::unexpected(std::move(*error));
 	co_return Result<void>{};
 }
 

@@ -102,6 +102,27 @@ void OpenVolumes::addLiveState(VolumeInfo &info) const
 	info.allocatedBytes = volume->map->allocatedBytes();
 	info.clients = volume->clientCount();
 	info.openedExplicitly = volume->openedExplicitly;
+	if (const auto &stopped = volume->map->stopped()) {
+		info.stopped = 1;
+		info.error = wireStatus(stopped->code);
+	}
+}
+
+std::string OpenVolumes::health(size_t maxBytes) const
+{
+	std::string lines;
+	for (const auto &[name, volume] : m_volumes) {
+		const auto &stopped = volume->map->stopped();
+		if (!stopped) continue;
+		// Names are checked when volumes are made, but those in a store may be older than the rule.
+		const std::string line = fmt::format(
+			"{0}\t{1}\tVolume {0} has stopped: {2}. What was flushed is safe. Disconnect its clients, then: vlmc close {0}, "
+			"vlmc open {0}\n",
+			shown(name), errorInfo(stopped->code).symbol, printable(stopped->message));
+		if (lines.size() + line.size() > maxBytes) break;
+		lines += line;
+	}
+	return lines;
 }
 
 runtime::Task<Result<OpenVolume *>> OpenVolumes::take(std::string name)
@@ -205,7 +226,7 @@ runtime::Task<Result<AttachReply>> OpenVolumes::attach(std::string name, AttachA
 runtime::Task<Result<void>> OpenVolumes::detach(uint32_t handle)
 {
 	const Attachment *found = m_attachments.find(handle);
-	if (!found) co_return failure(ErrorCode::NotOpen, "Cannot detach: there is no such attachment.");
+	if (!found) co_return Result<void>{}; // of an earlier life of the mapper, perhaps
 	const Attachment attachment = *found;
 	m_attachments.remove(handle);
 	OpenVolume &volume = *attachment.volume; // stays: this client is counted until the lock is held

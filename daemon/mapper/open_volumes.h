@@ -32,6 +32,8 @@ public:
 	runtime::Task<Result<void>> remove(std::string name);
 	runtime::Task<Result<VolumeInfo>> info(std::string name);
 	runtime::Task<Result<Catalog::Page>> list(uint64_t cursor, size_t maxVolumes);
+	/// A line "NAME\tE-IO\tmessage\n" for each volume that has stopped; whole lines, at most `maxBytes`.
+	std::string health(size_t maxBytes) const;
 
 	/// Succeeds when it is open explicitly already.
 	runtime::Task<Result<void>> open(std::string name);
@@ -39,7 +41,7 @@ public:
 	runtime::Task<Result<void>> close(std::string name);
 	runtime::Task<Result<AttachReply>> attach(std::string name, AttachArgs args);
 	/// The handle is gone at once, and its first writes that were not recorded with it. The volume closes with its last
-	/// holder; when that fails it is logged, for the client has left all the same. E-NOTOPEN: no such handle.
+	/// holder; when that fails it is logged, for the client has left all the same. No such handle: nothing to do.
 	runtime::Task<Result<void>> detach(uint32_t handle);
 	/// Drops every holder and closes every volume; nothing else is under way. The first error; the others are logged.
 	runtime::Task<Result<void>> closeAll();

@@ -8,7 +8,7 @@
 //   3. write the chunks that changed, under names of the new generation
 //   4. write the header of the new generation: chunks, an empty journal of its own                 [recovery-same-journal]
 //                                                                                                  [open-keeps-epoch]
-//   5. serve; remove what the old header alone named
+//   5. serve; remove what the old header alone named, and the objects of blocks that were dropped in its journal
 //
 // Until 4 nothing has changed: chunks of 3 are named by nobody, and another attempt, or another boot that counts fewer
 // records, replaces them whole. From 4 on everything a client can see is durable, so what recovery has shown stays.
@@ -22,15 +22,12 @@
 #include "daemon/mapper/volume_map.h"
 
 #include "daemon/mapper/journal_replay.h"
-#include "daemon/mapper/task_group.h"
 
 #include <algorithm>
 
 namespace archipelago::mapper {
 
 namespace {
-
-constexpr unsigned kRemovalsAtATime = 16;
 
 Result<void> checkOpenable(const Header &header)
 {
@@ -57,16 +54,16 @@ runtime::Task<Result<void>> VolumeMap::recover(std::vector<uint64_t> generations
 {
 	const Header old = m_header;
 	m_allocatedBytes = old.allocatedBytes;
-	std::vector<ObjectName> garbage;
+	std::vector<ObjectName> garbage, dropped;
 	if (old.journalEpoch) {
 		Result<Replay> replay = co_await readJournal(m_context.blockerm, m_header, m_context.bootId);
 		if (!replay) co_return tl::unexpected(std::move(replay.error()));
-		Result<void> done = co_await apply(replay->entries);
+		Result<void> done = co_await apply(replay->changes, dropped);
 		if (!done) co_return done;
 		done = co_await m_context.blockerb.syncAll();
 		if (!done) co_return done;
 		m_context.log.info("volume {} was not closed: {} records of its journal were replayed", old.name,
-		                   replay->entries.size());
+		                   replay->changes.size());
 		for (const ObjectId &id : replay->segments)
 			garbage.push_back(ObjectName::journal(id.volume, id.epoch, id.index));
 	}
@@ -76,22 +73,34 @@ runtime::Task<Result<void>> VolumeMap::recover(std::vector<uint64_t> generations
 	for (uint64_t generation : generations) garbage.push_back(ObjectName::header(old.volume, generation));
 	for (ObjectName &chunk : replacedChunks(old.chunks, old.base)) garbage.push_back(std::move(chunk));
 	co_await removeAll(std::move(garbage));
+	if (!dropped.empty()) runtime::spawn(removeInBackground(std::move(dropped)));
 	co_return Result<void>{};
 }
 
-/// Records are absolute, so applying any of them twice changes nothing.
-runtime::Task<Result<void>> VolumeMap::apply(const std::vector<EntryRecord> &records)
+/// Records are absolute, so applying any of them twice changes nothing. `dropped`: own objects that a DROP took out of the map.
+runtime::Task<Result<void>> VolumeMap::apply(const std::vector<MapChange> &changes, std::vector<ObjectName> &dropped)
 {
-	for (const EntryRecord &record : records) {
-		if (!ready(record.block)) {
-			Result<void> loaded = co_await load(record.block);
-			if (!loaded) co_return loaded;
+	constexpr uint64_t kReplayed = 1; // any number: settle() forgets it before the new journal counts from 1
+	for (const MapChange &change : changes) {
+		for (uint64_t at = change.block, end = at + change.count; at < end; ++at) {
+			const auto block = static_cast<uint32_t>(at);
+			if (!ready(block)) {
+				Result<void> loaded = co_await load(block);
+				if (!loaded) co_return loaded;
+			}
+			if (!change.entry.mapped() && m_chunks.blank(block)) {
+				at |= kChunkEntries - 1; // nothing to drop in this chunk
+				continue;
+			}
+			if (!m_chunks.roomFor(block, 0))
+				co_return failure(ErrorCode::Limit, "its header has no room for another chunk");
+			const MapEntry before = m_chunks.entry(block);
+			if (before.mapped()) m_allocatedBytes -= kBlockBytes;
+			if (change.entry.mapped()) m_allocatedBytes += kBlockBytes;
+			if (!change.entry.mapped() && isPrivate(before))
+				dropped.push_back(ObjectName::data(before.owner, before.epoch, block));
+			m_chunks.set(block, change.entry, kReplayed);
 		}
-		if (!m_chunks.roomFor(record.block, 0))
-			co_return failure(ErrorCode::Limit, "its header has no room for another chunk");
-		if (!m_chunks.entry(record.block).mapped()) m_allocatedBytes += kBlockBytes;
-		constexpr uint64_t kReplayed = 1; // any number: settle() forgets it before the new journal counts from 1
-		m_chunks.set(record.block, record.entry, kReplayed);
 	}
 	co_return Result<void>{};
 }
@@ -103,7 +112,7 @@ runtime::Task<Result<void>> VolumeMap::takeOver()
 	Header next = m_header;
 	const uint64_t e = firstEpoch(++next.generation);
 	if (m_chunks.changed()) {
-		Result<std::vector<ChunkRef>> table = co_await m_chunks.writeChanged(e);
+		Result<std::vector<ChunkRef>> table = co_await m_chunks.writeChanged(e, ~0ull);
 		if (!table) co_return tl::unexpected(std::move(table.error()));
 		next.chunks = std::move(*table);
 	}
@@ -111,12 +120,12 @@ runtime::Task<Result<void>> VolumeMap::takeOver()
 	next.firstSegment = 0;
 	next.applied = 0;
 	next.floor = e;
-	next.epochLimit = e + m_context.epochsPerHeader;
+	next.epochLimit = e + m_context.limits.epochsPerHeader;
 	next.allocatedBytes = m_allocatedBytes;
 	Result<void> done = co_await writeHeader(std::move(next));
 	if (!done) co_return done;
 
-	m_chunks.settle();
+	m_chunks.settle(~0ull);
 	m_epoch = e;
 	m_epochSpent = true; // e is the chunks' and the journal's
 	SegmentHead head;
@@ -124,7 +133,7 @@ runtime::Task<Result<void>> VolumeMap::takeOver()
 	head.journalEpoch = e;
 	head.bootId = m_context.bootId;
 	head.generation = m_header.generation;
-	m_journal.emplace(m_context.blockerm, head);
+	m_journal.emplace(m_context.blockerm, head, m_context.limits.segmentBytes);
 	co_return Result<void>{};
 }
 
@@ -141,20 +150,6 @@ std::vector<ObjectName> VolumeMap::replacedChunks(const std::vector<ChunkRef> &b
 			replaced.push_back(ObjectName::chunk(ref.owner, ref.epoch, ref.index));
 	}
 	return replaced;
-}
-
-runtime::Task<void> VolumeMap::removeAll(std::vector<ObjectName> objects)
-{
-	TaskGroup group(kRemovalsAtATime);
-	for (ObjectName &object : objects) co_await group.start(removeOne(std::move(object)));
-	co_await group.wait();
-}
-
-/// What cannot be removed is garbage that nobody reads; the volume is as good without.
-runtime::Task<void> VolumeMap::removeOne(ObjectName object)
-{
-	Result<void> done = co_await m_context.blockerm.remove(object);
-	if (!done) m_context.log.warn("volume {}: garbage stays in the store: {}", m_header.name, done.error().message);
 }
 
 } // namespace archipelago::mapper

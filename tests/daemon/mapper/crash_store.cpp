@@ -191,13 +191,15 @@ void CrashStore::carryOut(xseg::RequestRef request, const World::Seen &seen, con
 	ErrorCode code = kDone;
 	if (m_world.steps >= m_world.stopAfter) {
 		code = ErrorCode::Io;
+	} else if (m_world.broken && m_world.broken(seen)) {
+		code = ErrorCode::Io;
 	} else if (looks) {
 		code = look(request, seen, name);
 	} else {
 		m_world.seen.push_back(seen);
 		const bool fails = m_world.steps++ == m_world.failStep;
 		if (!fails || m_world.failure == World::Failure::DoneAllTheSame) code = change(request, seen, name);
-		if (fails) code = ErrorCode::Io;
+		if (fails) code = m_world.failCode;
 	}
 	m_port->respond(std::move(request), code == kDone ? 0 : wireStatus(code));
 }

@@ -80,8 +80,11 @@ struct World {
 	Disk blocks, maps;
 	uint64_t steps = 0;           ///< changes and syncs so far
 	uint64_t stopAfter = ~0ull;   ///< steps after this many do not happen and fail with E-IO: the crash
-	uint64_t failStep = ~0ull;    ///< this one step fails with E-IO
+	uint64_t failStep = ~0ull;    ///< this one step fails with `failCode`
 	Failure failure = Failure::NotDone;
+	ErrorCode failCode = ErrorCode::Io;
+	/// What the disk cannot read or write: E-IO. Not counted as steps.
+	bool (*broken)(const Seen &seen) = nullptr;
 	std::vector<Seen> seen;       ///< every step
 	std::vector<std::string> violations;
 	/// Which requests wait for release().

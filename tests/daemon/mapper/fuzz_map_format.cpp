@@ -62,11 +62,17 @@ Bytes seedSegment()
 	head.generation = kGeneration;
 	SegmentEncoder encoder(head);
 	for (uint32_t n = 0; n < 170; ++n) {
-		EntryRecord record;
+		MapChange record;
 		record.block = n;
 		record.entry.owner = volume();
 		record.entry.epoch = kEpoch + 1;
-		encoder.appendEntry(record);
+		encoder.appendChange(record);
+		if (n % 10 == 9) {
+			MapChange drop;
+			drop.block = n;
+			drop.count = n * 7;
+			encoder.appendChange(drop);
+		}
 		if (n % 40 == 39) encoder.appendCommit(encoder.nextSequence() - 1);
 	}
 	return encoder.take().bytes;
@@ -129,10 +135,10 @@ std::string checkHeader(const Header &header, const Bytes &bytes)
 std::string checkSegment(const SegmentContent &content)
 {
 	uint64_t before = content.head.firstSequence - 1;
-	for (const ReplayedEntry &entry : content.entries) {
-		if (entry.sequence <= before || entry.sequence > content.lastSequence) return "sequences out of order";
-		if (!entry.record.entry.mapped()) return "an entry without owner";
-		before = entry.sequence;
+	for (const auto &[sequence, change] : content.changes) {
+		if (sequence <= before || sequence > content.lastSequence) return "sequences out of order";
+		if (change.count == 0 || (change.entry.mapped() && change.count != 1)) return "a change of no block, or of two";
+		before = sequence;
 	}
 	return content.committed > content.lastSequence ? "committed beyond the last record" : "";
 }

@@ -148,6 +148,24 @@ runtime::Task<Result<void>> Client::flush(uint32_t handle)
 	co_return runtime::controlResult(reply, "flush");
 }
 
+runtime::Task<Result<void>> Client::trim(uint32_t handle, uint32_t block, uint32_t count)
+{
+	MapArgs args;
+	args.handle = handle;
+	args.block = block;
+	args.count = count;
+	xseg::RequestRef reply = co_await call(Op::MapTrim, std::string(), 0, bytesOf(args));
+	co_return runtime::controlResult(reply, "trim");
+}
+
+runtime::Task<Result<std::string>> Client::health(uint32_t room)
+{
+	xseg::RequestRef reply = co_await call(Op::CatHealth, std::string(), room, Content());
+	Result<void> done = runtime::controlResult(reply, "health");
+	if (!done) co_return tl::unexpected(std::move(done.error()));
+	co_return std::string(reinterpret_cast<const char *>(reply.data().data()), reply->serviced);
+}
+
 runtime::Task<Result<void>> Client::object(Op op, ObjectId id, uint32_t value)
 {
 	xseg::RequestRef request = co_await m_caller->acquire(512);
@@ -210,6 +228,7 @@ Life::Life(archipelago::testing::Rig &rig, World &world, Options options) : m_ri
 	role.blockerbPort = kBlockerbPort;
 	role.blockermPort = kBlockermPort;
 	role.nrOps = options.nrOps;
+	role.mapCacheBytes = options.mapCacheBytes;
 	m_config.roles.push_back(role);
 
 	roleLogger("mapperd")->set_level(spdlog::level::off); // these tests provoke thousands of errors
@@ -217,7 +236,10 @@ Life::Life(archipelago::testing::Rig &rig, World &world, Options options) : m_ri
 	m_blockerm = std::make_unique<CrashStore>(*rig.reactor, world, world.maps, kBlockermPort);
 	m_client = std::make_unique<Client>(*rig.reactor);
 	const runtime::PeerContext context(*rig.reactor, m_config);
-	m_mapper = makeMapper(context, m_config.roles[2], options.bootId);
+	MapperOptions mapperOptions;
+	mapperOptions.bootId = options.bootId;
+	mapperOptions.limits = options.limits;
+	m_mapper = makeMapper(context, m_config.roles[2], mapperOptions);
 	const Result<void> started = wait(m_mapper->start());
 	if (!started) qFatal("%s", started.error().message.c_str());
 }

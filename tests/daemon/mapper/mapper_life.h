@@ -37,6 +37,9 @@ public:
 	runtime::Task<Result<MapReply>> map(Op op, uint32_t handle, uint32_t block);
 	runtime::Task<Result<void>> record(uint32_t handle, uint32_t block, uint32_t token, bool stored);
 	runtime::Task<Result<void>> flush(uint32_t handle);
+	runtime::Task<Result<void>> trim(uint32_t handle, uint32_t block, uint32_t count);
+	/// The lines of CatHealth.
+	runtime::Task<Result<std::string>> health(uint32_t room = 64u << 10);
 	/// One request, whatever it is; its status.
 	runtime::Task<Result<void>> raw(Op op, std::string payload, uint64_t size, Content args);
 
@@ -60,6 +63,8 @@ public:
 	struct Options {
 		BootId bootId{1};
 		uint32_t nrOps = 512;
+		uint64_t mapCacheBytes = 128u << 20;
+		VolumeLimits limits;
 	};
 	Life(archipelago::testing::Rig &rig, World &world, Options options);
 	Life(archipelago::testing::Rig &rig, World &world) : Life(rig, world, Options{}) {}

@@ -29,9 +29,9 @@ SegmentHead goldenHead(uint32_t segment = 0, uint64_t firstSequence = 1)
 
 ObjectName nameOf(const SegmentHead &head) { return ObjectName::journal(head.volume, head.journalEpoch, head.segment); }
 
-EntryRecord entry(uint32_t block, uint64_t epoch = kEpoch + 1)
+MapChange entry(uint32_t block, uint64_t epoch = kEpoch + 1)
 {
-	EntryRecord record;
+	MapChange record;
 	record.block = block;
 	record.entry.owner = goldenVolume();
 	record.entry.epoch = epoch;
@@ -49,10 +49,10 @@ void store(Bytes &segment, const SegmentEncoder::Piece &piece)
 Bytes goldenSegment()
 {
 	SegmentEncoder encoder(goldenHead());
-	encoder.appendEntry(entry(8192));
-	encoder.appendEntry(entry(16777215));
+	encoder.appendChange(entry(8192));
+	encoder.appendChange(entry(16777215));
 	encoder.appendCommit(2);
-	encoder.appendEntry(entry(0, kEpoch + 2));
+	encoder.appendChange(entry(0, kEpoch + 2));
 	Bytes bytes;
 	store(bytes, encoder.take());
 	return bytes;
@@ -89,10 +89,10 @@ private slots:
 		QVERIFY2(content && *content, content ? "torn" : content.error().message.c_str());
 		QCOMPARE((**content).lastSequence, 5u);
 		QCOMPARE((**content).committed, 2u);
-		QCOMPARE((**content).entries.size(), size_t(3));
-		QCOMPARE((**content).entries[1].record.block, 16777215u);
-		QCOMPARE((**content).entries[2].sequence, 5u);
-		QVERIFY((**content).entries[2].record.entry == entry(0, kEpoch + 2).entry);
+		QCOMPARE((**content).changes.size(), size_t(3));
+		QCOMPARE((**content).changes[1].change.block, 16777215u);
+		QCOMPARE((**content).changes[2].sequence, 5u);
+		QVERIFY((**content).changes[2].change.entry == entry(0, kEpoch + 2).entry);
 		QVERIFY((**content).head.bootId == goldenHead().bootId);
 		QCOMPARE((**content).head.generation, kGeneration);
 	}
@@ -102,16 +102,16 @@ private slots:
 	{
 		const SegmentHead head = goldenHead(2, 1000);
 		SegmentEncoder encoder(head);
-		for (uint32_t block = 0; block < 169; ++block) encoder.appendEntry(entry(block));
+		for (uint32_t block = 0; block < 169; ++block) encoder.appendChange(entry(block));
 		QCOMPARE(encoder.appendCommit(1168), 1169u);
-		QCOMPARE(encoder.appendEntry(entry(0, kEpoch + 2)), 1170u);
+		QCOMPARE(encoder.appendChange(entry(0, kEpoch + 2)), 1170u);
 		Bytes bytes;
 		store(bytes, encoder.take());
 		const Bytes golden = readGolden("journal_edge.hex");
 		QCOMPARE(firstDifference(bytes, golden), -1);
 		const auto content = decodeSegment(nameOf(head), golden);
 		QVERIFY2(content && *content, content ? "torn" : content.error().message.c_str());
-		QCOMPARE((**content).entries.size(), size_t(170));
+		QCOMPARE((**content).changes.size(), size_t(170));
 		QCOMPARE((**content).lastSequence, 1170u);
 	}
 
@@ -122,7 +122,7 @@ private slots:
 		Bytes stored;
 		uint32_t block = 0;
 		for (unsigned round = 1; round < 120; ++round) {
-			for (unsigned n = 0; n < round % 7 + 1; ++n) encoder.appendEntry(entry(block++));
+			for (unsigned n = 0; n < round % 7 + 1; ++n) encoder.appendChange(entry(block++));
 			const bool commit = round % 5 == 0;
 			if (commit) encoder.appendCommit(encoder.nextSequence() - 1);
 			QVERIFY(encoder.pending());
@@ -135,11 +135,11 @@ private slots:
 			store(stored, piece);
 			const auto content = decode(stored);
 			QVERIFY2(content && *content, content ? "torn" : content.error().message.c_str());
-			QCOMPARE((**content).entries.size(), size_t(block));
+			QCOMPARE((**content).changes.size(), size_t(block));
 			QCOMPARE((**content).lastSequence, piece.lastSequence);
 			// A block with a committed record is never written again.
 			if (commit) {
-				encoder.appendEntry(entry(block++));
+				encoder.appendChange(entry(block++));
 				const auto next = encoder.take();
 				QCOMPARE(next.offset, uint32_t(stored.size()));
 				store(stored, next);
@@ -169,7 +169,7 @@ private slots:
 				for (size_t k = 0; k < std::size(steps); ++k)
 					if (std::equal(whole.begin(), whole.begin() + static_cast<ptrdiff_t>(steps[k].end), torn.begin()))
 						n = k;
-				QCOMPARE((**content).entries.size(), steps[n].entries);
+				QCOMPARE((**content).changes.size(), steps[n].entries);
 				QCOMPARE((**content).lastSequence, steps[n].last);
 			}
 		}
@@ -180,37 +180,37 @@ private slots:
 	{
 		// First life: three entries in one write, of which the middle one does not reach the disk.
 		SegmentEncoder first(goldenHead());
-		for (uint32_t block : {1u, 2u, 3u}) first.appendEntry(entry(block));
+		for (uint32_t block : {1u, 2u, 3u}) first.appendChange(entry(block));
 		Bytes disk;
 		store(disk, first.take());
 		Bytes torn = disk;
 		std::memset(torn.data() + 80 + 72, 0, 72);
 		const auto after = decode(torn);
 		QVERIFY(after && *after);
-		QCOMPARE((**after).entries.size(), size_t(1));
+		QCOMPARE((**after).changes.size(), size_t(1));
 		// Even when somebody appended another record of the same length at its place, with the right sequence and chain.
 		SegmentEncoder second(goldenHead());
-		second.appendEntry(entry(1));
-		second.appendEntry(entry(7));
+		second.appendChange(entry(1));
+		second.appendChange(entry(7));
 		std::memcpy(torn.data() + 152, second.take().bytes.data() + 152, 72);
 		const auto content = decode(torn);
 		QVERIFY(content && *content);
-		QCOMPARE((**content).entries.size(), size_t(2)); // record 3 is whole, but chained to the old record 2
-		QCOMPARE((**content).entries[1].record.block, 7u);
+		QCOMPARE((**content).changes.size(), size_t(2)); // record 3 is whole, but chained to the old record 2
+		QCOMPARE((**content).changes[1].change.block, 7u);
 	}
 
 	/// Records of another segment, even of the same sequence, chain to another head.
 	void stale_recordsOfARecycledSegment()
 	{
 		SegmentEncoder old(goldenHead(0)), fresh(goldenHead(1));
-		for (uint32_t n = 0; n < 100; ++n) old.appendEntry(entry(n));
-		fresh.appendEntry(entry(1000));
+		for (uint32_t n = 0; n < 100; ++n) old.appendChange(entry(n));
+		fresh.appendChange(entry(1000));
 		Bytes disk;
 		store(disk, old.take());
 		store(disk, fresh.take()); // over the first block
 		const auto content = decodeSegment(nameOf(goldenHead(1)), disk);
 		QVERIFY(content && *content);
-		QCOMPARE((**content).entries.size(), size_t(1));
+		QCOMPARE((**content).changes.size(), size_t(1));
 	}
 
 	void head_notWholeIsAbsent()
@@ -297,17 +297,17 @@ private slots:
 	{
 		SegmentEncoder encoder(goldenHead());
 		uint32_t count = 0;
-		while (encoder.roomForRecord()) encoder.appendEntry(entry(count++));
+		while (encoder.roomForRecord()) encoder.appendChange(entry(count++));
 		Bytes bytes;
 		store(bytes, encoder.take());
 		QVERIFY(bytes.size() <= kSegmentBytes);
 		QVERIFY(bytes.size() + kJournalBlockBytes > kSegmentBytes);
 		const auto content = decode(bytes);
 		QVERIFY(content && *content);
-		QCOMPARE((**content).entries.size(), size_t(count));
+		QCOMPARE((**content).changes.size(), size_t(count));
 		// A COMMIT as its last record has its PAD.
 		SegmentEncoder committed(goldenHead());
-		for (uint32_t n = 0; n + 1 < count; ++n) committed.appendEntry(entry(n));
+		for (uint32_t n = 0; n + 1 < count; ++n) committed.appendChange(entry(n));
 		QVERIFY(committed.roomForRecord());
 		committed.appendCommit(1);
 		QVERIFY(!committed.roomForRecord());

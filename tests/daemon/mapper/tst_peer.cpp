@@ -451,10 +451,10 @@ private slots:
 		life.settle();
 		QVERIFY(life.wait(life.client().detach(gone->handle)));
 		life.until([&] { return waits->has_value() && waitsToo->has_value(); });
-		QVERIFY(failsWith(**waitsToo, ErrorCode::NotOpen));
+		QVERIFY(failsWith(**waitsToo, ErrorCode::Peer));
 		QVERIFY((**waits)->placement == Placement::Create);
 		QVERIFY((**waits)->id.epoch > create->id.epoch); // the first one's object may still be written
-		QVERIFY(failsWith(life.wait(life.client().record(gone->handle, 7, create->token, true)), ErrorCode::NotOpen));
+		QVERIFY(failsWith(life.wait(life.client().record(gone->handle, 7, create->token, true)), ErrorCode::Peer));
 		QVERIFY(failsWith(life.wait(life.client().record(stays->handle, 7, create->token, true)), ErrorCode::Invalid));
 		QVERIFY(life.wait(life.client().record(stays->handle, 7, (**waits)->token, true)));
 	}
@@ -552,11 +552,12 @@ private slots:
 			QVERIFY(failsWith(life.wait(life.client().record(client->handle, block, 1, true)), ErrorCode::Invalid));
 		}
 		for (uint32_t handle : {0u, client->handle + 1, client->handle + (1u << 12), 0xffffffffu}) {
-			QVERIFY(failsWith(life.wait(life.client().map(Op::MapRead, handle, 0)), ErrorCode::NotOpen));
-			QVERIFY(failsWith(life.wait(life.client().map(Op::MapWrite, handle, 0)), ErrorCode::NotOpen));
-			QVERIFY(failsWith(life.wait(life.client().record(handle, 0, 1, true)), ErrorCode::NotOpen));
-			QVERIFY(failsWith(life.wait(life.client().flush(handle)), ErrorCode::NotOpen));
-			QVERIFY(failsWith(life.wait(life.client().detach(handle)), ErrorCode::NotOpen));
+			QVERIFY(failsWith(life.wait(life.client().map(Op::MapRead, handle, 0)), ErrorCode::Peer));
+			QVERIFY(failsWith(life.wait(life.client().map(Op::MapWrite, handle, 0)), ErrorCode::Peer));
+			QVERIFY(failsWith(life.wait(life.client().record(handle, 0, 1, true)), ErrorCode::Peer));
+			QVERIFY(failsWith(life.wait(life.client().flush(handle)), ErrorCode::Peer));
+			QVERIFY(failsWith(life.wait(life.client().trim(handle, 0, 1)), ErrorCode::Peer));
+			QVERIFY(life.wait(life.client().detach(handle))); // there is nothing to leave
 		}
 		const auto create = life.wait(life.client().map(Op::MapWrite, client->handle, 3));
 		QVERIFY(
@@ -570,7 +571,7 @@ private slots:
 		QVERIFY(life.wait(life.client().detach(other->handle)));
 		const auto next = life.wait(life.client().attach("db"));
 		QVERIFY(next->handle != other->handle);
-		QVERIFY(failsWith(life.wait(life.client().map(Op::MapRead, other->handle, 0)), ErrorCode::NotOpen));
+		QVERIFY(failsWith(life.wait(life.client().map(Op::MapRead, other->handle, 0)), ErrorCode::Peer));
 	}
 
 	void refused_requestsThatDoNotAddUp()

@@ -21,11 +21,13 @@ constexpr BootId kBoot{1};
 struct Bench {
 	World world;
 	BlockerClients clients;
+	ChunkBudget budget{1u << 30};
 	VolumeContext context;
 	FoundVolume found;
 	std::unique_ptr<VolumeMap> map;
 
-	explicit Bench(Rig &rig) : clients(rig, world), context{*clients.data, *clients.maps, kBoot, *roleLogger("test")}
+	explicit Bench(Rig &rig)
+		: clients(rig, world), context{*rig.reactor, *clients.data, *clients.maps, budget, kBoot, *roleLogger("test"), {}}
 	{
 		roleLogger("test")->set_level(spdlog::level::off);
 		found.header.volume.bytes = {9};
@@ -63,7 +65,7 @@ struct Bench {
 		found.header.chunks.push_back(ChunkRef{index, chunk.crc, found.header.volume, 0});
 	}
 	/// A journal segment in the store, named by the header, with these records.
-	void addJournal(const std::vector<EntryRecord> &records, uint64_t firstSequence = 1, uint64_t generation = 1)
+	void addJournal(const std::vector<MapChange> &records, uint64_t firstSequence = 1, uint64_t generation = 1)
 	{
 		SegmentHead head;
 		head.volume = found.header.volume;
@@ -73,7 +75,7 @@ struct Bench {
 		head.generation = generation;
 		found.header.epochLimit = firstEpoch(1) + 100;
 		SegmentEncoder encoder(head);
-		for (const EntryRecord &record : records) encoder.appendEntry(record);
+		for (const MapChange &record : records) encoder.appendChange(record);
 		world.maps.writeFull(diskName(ObjectName::journal(head.volume, head.journalEpoch, 0)), encoder.take().bytes);
 	}
 	Header stored(uint64_t generation) const
@@ -84,9 +86,9 @@ struct Bench {
 	}
 };
 
-EntryRecord record(uint32_t block, uint64_t epoch)
+MapChange record(uint32_t block, uint64_t epoch)
 {
-	EntryRecord record;
+	MapChange record;
 	record.block = block;
 	record.entry.owner.bytes = {9}; // the volume of every bench
 	record.entry.epoch = epoch;
@@ -103,7 +105,7 @@ private slots:
 	void epochs_areReservedBeforeTheyAreUsed()
 	{
 		Bench bench(m_rig);
-		bench.context.epochsPerHeader = 1;
+		bench.context.limits.epochsPerHeader = 1;
 		QVERIFY(!bench.open());
 		QCOMPARE(bench.map->header().epochLimit, firstEpoch(2) + 1); // that one is the journal's and the chunks'
 		std::set<uint64_t> used;
@@ -123,7 +125,7 @@ private slots:
 	void epochs_ofAClose()
 	{
 		Bench bench(m_rig);
-		bench.context.epochsPerHeader = 1;
+		bench.context.limits.epochsPerHeader = 1;
 		QVERIFY(!bench.open());
 		MapReply reply;
 		QVERIFY(bench.clients.wait(bench.map->reserveEpochs()));
@@ -145,7 +147,7 @@ private slots:
 	void epochs_endWithTheGeneration()
 	{
 		Bench bench(m_rig);
-		bench.context.epochsPerHeader = 1ull << kEpochCountBits; // all of them
+		bench.context.limits.epochsPerHeader = 1ull << kEpochCountBits; // all of them
 		QVERIFY(!bench.open());
 		QCOMPARE(bench.map->header().epochLimit, firstEpoch(3));
 		MapReply reply;
@@ -253,7 +255,7 @@ private slots:
 
 	void refused_records()
 	{
-		const auto opened = [this](const std::vector<EntryRecord> &records, uint64_t firstSequence,
+		const auto opened = [this](const std::vector<MapChange> &records, uint64_t firstSequence,
 		                           uint64_t generation) {
 			Bench bench(m_rig);
 			bench.addJournal(records, firstSequence, generation);
