@@ -46,7 +46,7 @@ enum class Op : uint16_t {
 	ObjPunch,      ///< size bytes from offset of an existing object read zeros from now on; their room is given back where
 	               ///< the store can. No data. Flag Fua. E-NOTFOUND
 
-	// ---- client to composer
+	// ---- client to composer. args = VolumeArgs at session ports
 	VolAttach = 48, ///< to the composer's first port. data = name (size bytes); args in AttachArgs, out AttachReply
 	VolDetach,      ///< to the session port; answered when everything before it is done
 	VolRead,        ///< offset, size = data_len
@@ -162,9 +162,18 @@ struct AttachReply {
 	uint16_t sessionPort = 0; ///< where this client sends its I/O
 	uint8_t readOnly = 0;
 	uint8_t blockShift = 22;
-	uint8_t reserved[16] = {};
+	uint64_t key = 0;         ///< goes with every request to sessionPort; see VolumeArgs
+	uint8_t reserved[8] = {};
 };
 static_assert(sizeof(AttachReply) == 48);
+
+/// Vol*, but VolAttach and VolList. A session port is given to one client after the other, also by a successor of this composer: a
+/// request that was meant for an earlier attachment has another key, and answers E-PEER instead of touching this one's volume.
+struct VolumeArgs {
+	uint64_t key = 0; ///< of AttachReply; never 0 there
+	uint8_t reserved[40] = {};
+};
+static_assert(sizeof(VolumeArgs) == 48);
 
 struct MapArgs {
 	uint32_t handle = 0;

@@ -1,7 +1,8 @@
 // SPDX-FileCopyrightText: The Archipelago project
 // SPDX-License-Identifier: GPL-3.0-or-later
 //
-// The stations of block_io.h, callers above callees.
+// The stations of block_io.h, callers above callees. As step(), functions that return bool say whether the request has arrived
+// at its end; if not, it has gone on and `request` is empty.
 #include "daemon/composer/block_io.h"
 
 #include <cstring>
@@ -9,6 +10,9 @@
 namespace archipelago::composer {
 
 namespace {
+
+using Step = IoContext::Step;
+using Way = IoContext::Way;
 
 uint32_t blockOf(const IoContext &context) { return static_cast<uint32_t>(context.offset >> kBlockShift); }
 
@@ -19,55 +23,84 @@ int32_t checkedStatus(int32_t status)
 	return code ? wireStatus(*code) : 0;
 }
 
+/// What the mapper is asked first.
+Op question(Way way)
+{
+	switch (way) {
+	case Way::Read: return Op::MapRead;
+	case Way::Write: return Op::MapWrite;
+	case Way::Punch: return Op::MapPunch;
+	case Way::Drop: return Op::MapTrim;
+	case Way::Fill: break;
+	}
+	ARCHIPELAGO_ASSERT(!"only pieces of a fill travel");
+}
+
+/// What is done to an object that is there.
+Op action(Way way)
+{
+	switch (way) {
+	case Way::Read: return Op::ObjRead;
+	case Way::Write: return Op::ObjWrite;
+	case Way::Punch: return Op::ObjPunch;
+	default: break;
+	}
+	ARCHIPELAGO_ASSERT(!"whole blocks are the mapper's alone");
+}
+
 } // namespace
 
 void BlockIo::start(xseg::RequestRef request)
 {
 	IoContext &context = contextOf(request);
-	askMapper(std::move(request), context);
+	context.step = Step::Map;
+	MapArgs args;
+	args.handle = m_route.handle;
+	args.block = blockOf(context);
+	if (context.way == Way::Drop) args.count = static_cast<uint32_t>(context.length >> kBlockShift);
+	request->op = static_cast<uint16_t>(question(context.way));
+	request->flags = 0;
+	request.setArgs(args);
+	send(std::move(request), m_route.mapper);
 }
 
 bool BlockIo::step(xseg::RequestRef &request, int32_t &status)
 {
 	IoContext &context = contextOf(request);
-	status = checkedStatus(request->status);
 	switch (context.step) {
-	case IoContext::Step::Map: return status ? true : mapped(request, context, status);
-	case IoContext::Step::Object:
-		if (status == wireStatus(ErrorCode::NotFound)) {
-			// The block may have been dropped or moved since the mapper named the object: look again, and only an unchanged
-			// entry is damage. Each further round needs a further change, so this ends.
-			context.asked = true;
-			askMapper(std::move(request), context);
-			return false;
-		}
-		return status || !context.write || written(request, context, context.committed);
-	case IoContext::Step::Create:
-		if (status == wireStatus(ErrorCode::Exists)) {
-			// Names of objects are never used twice, so this one is not ours: taking it would mix two histories.
-			m_log.error("volume {} block {}: the object of a first write exists already; the write is refused", m_route.volume,
-			            blockOf(context));
-			status = wireStatus(ErrorCode::Corrupt);
-		}
-		context.status = status;
-		record(std::move(request), context, status == 0);
-		return false;
-	case IoContext::Step::Record:
+	case Step::Map:
+		status = mapperStatus(request->status);
+		if (status) return true;
+		if (context.way == Way::Drop) return written(request, status, false);
+		return mapped(request, status);
+	case Step::Object: status = checkedStatus(request->status); return objectDone(request, status);
+	case Step::Create: status = checkedStatus(request->status); return created(request, status);
+	case Step::Record:
+		status = mapperStatus(request->status);
 		if (context.status) status = context.status; // why there is nothing to record, not how the mapper took it
-		return status || written(request, context, false);
-	case IoContext::Step::Flush: return true;
+		return status || written(request, status, false);
+	case Step::Flush: status = mapperStatus(request->status); return true;
 	default: break;
 	}
 	ARCHIPELAGO_ASSERT(!"a reply to a request that is not on its way");
 }
 
-void BlockIo::toMapper(xseg::RequestRef request, Op op, IoContext::Step step)
+void BlockIo::toMapper(xseg::RequestRef request, Op op, Step step)
 {
 	contextOf(request).step = step;
 	request->op = static_cast<uint16_t>(op);
 	request->flags = 0;
-	request.setArgs(MapArgs{.handle = m_route.handle, .block = 0});
+	request.setArgs(MapArgs{.handle = m_route.handle});
 	send(std::move(request), m_route.mapper);
+}
+
+int32_t BlockIo::mapperStatus(int32_t status)
+{
+	const int32_t checked = checkedStatus(status);
+	// E-NOTOPEN: it gave us the handle and does not know it, so it is another one.
+	if (checked != wireStatus(ErrorCode::Peer) && checked != wireStatus(ErrorCode::NotOpen)) return checked;
+	m_lost = true;
+	return wireStatus(ErrorCode::Peer);
 }
 
 void BlockIo::send(xseg::RequestRef request, xseg::PortNo to)
@@ -79,17 +112,9 @@ void BlockIo::send(xseg::RequestRef request, xseg::PortNo to)
 		m_port.forward(std::move(request), to);
 }
 
-void BlockIo::askMapper(xseg::RequestRef request, IoContext &context)
+bool BlockIo::mapped(xseg::RequestRef &request, int32_t &status)
 {
-	context.step = IoContext::Step::Map;
-	request->op = static_cast<uint16_t>(context.write ? Op::MapWrite : Op::MapRead);
-	request->flags = 0;
-	request.setArgs(MapArgs{.handle = m_route.handle, .block = blockOf(context)});
-	send(std::move(request), m_route.mapper);
-}
-
-bool BlockIo::mapped(xseg::RequestRef &request, IoContext &context, int32_t &status)
-{
+	IoContext &context = contextOf(request);
 	const auto reply = request.args<MapReply>();
 	if (context.asked && reply.placement == Placement::Object && reply.id == context.object) {
 		m_log.error("volume {} block {}: the map names an object that the store does not have (epoch {:#x}, object block {})",
@@ -102,17 +127,16 @@ bool BlockIo::mapped(xseg::RequestRef &request, IoContext &context, int32_t &sta
 	context.token = reply.token;
 	switch (reply.placement) {
 	case Placement::Zero: {
-		if (context.write) break;
+		if (context.way == Way::Write) break;
+		if (context.way == Way::Punch) return written(request, status, context.committed);
 		const auto data = request.data();
 		std::memset(data.data(), 0, data.size());
 		return true;
 	}
-	case Placement::Object:
-		toObject(std::move(request), context, context.write ? Op::ObjWrite : Op::ObjRead, IoContext::Step::Object);
-		return false;
+	case Placement::Object: toObject(std::move(request), action(context.way), Step::Object); return false;
 	case Placement::Create:
-		if (!context.write) break;
-		toObject(std::move(request), context, Op::ObjCreate, IoContext::Step::Create);
+		if (context.way != Way::Write) break;
+		toObject(std::move(request), Op::ObjCreate, Step::Create);
 		return false;
 	}
 	m_log.error("volume {} block {}: the mapper's answer makes no sense (placement {})", m_route.volume, blockOf(context),
@@ -121,35 +145,69 @@ bool BlockIo::mapped(xseg::RequestRef &request, IoContext &context, int32_t &sta
 	return true;
 }
 
-void BlockIo::toObject(xseg::RequestRef request, IoContext &context, Op op, IoContext::Step step)
+bool BlockIo::objectDone(xseg::RequestRef &request, int32_t &status)
 {
+	IoContext &context = contextOf(request);
+	if (status == wireStatus(ErrorCode::NotFound)) {
+		// The block may have been dropped or moved since the mapper named the object: look again, and only an unchanged
+		// entry is damage. Each further round needs a further change, so this ends.
+		context.asked = true;
+		if (unreachable(status)) return true;
+		start(std::move(request));
+		return false;
+	}
+	return status || context.way == Way::Read || written(request, status, context.committed);
+}
+
+/// Recorded when the data is there; else the block is given free, and the name is never used again.
+bool BlockIo::created(xseg::RequestRef &request, int32_t &status)
+{
+	IoContext &context = contextOf(request);
+	if (status == wireStatus(ErrorCode::Exists)) {
+		// Names of objects are never used twice, so this one is not ours: taking it would mix two histories.
+		m_log.error("volume {} block {}: the object of a first write exists already; the write is refused", m_route.volume,
+		            blockOf(context));
+		status = wireStatus(ErrorCode::Corrupt);
+	}
+	context.status = status;
+	if (unreachable(status)) return true;
+	context.step = Step::Record;
+	RecordArgs args;
+	args.handle = m_route.handle;
+	args.block = blockOf(context);
+	args.token = context.token;
+	args.stored = context.status == 0;
+	request->op = static_cast<uint16_t>(Op::MapRecord);
+	request->flags = 0;
+	request.setArgs(args);
+	send(std::move(request), m_route.mapper);
+	return false;
+}
+
+void BlockIo::toObject(xseg::RequestRef request, Op op, Step step)
+{
+	IoContext &context = contextOf(request);
 	context.step = step;
 	request->op = static_cast<uint16_t>(op);
-	request->flags = context.fua && context.committed && op == Op::ObjWrite ? kFlagFua : 0u;
+	request->flags = context.fua && context.committed && step == Step::Object && context.way != Way::Read ? kFlagFua : 0u;
 	request->offset = context.offset & (kBlockBytes - 1);
 	request.setArgs(ObjectArgs{.id = context.object});
 	send(std::move(request), m_route.blocker);
 }
 
-void BlockIo::record(xseg::RequestRef request, IoContext &context, bool stored)
+bool BlockIo::written(xseg::RequestRef &request, int32_t &status, bool durable)
 {
-	context.step = IoContext::Step::Record;
-	RecordArgs args;
-	args.handle = m_route.handle;
-	args.block = blockOf(context);
-	args.token = context.token;
-	args.stored = stored;
-	request->op = static_cast<uint16_t>(Op::MapRecord);
-	request->flags = 0;
-	request.setArgs(args);
-	send(std::move(request), m_route.mapper);
+	if (!contextOf(request).fua || durable || unreachable(status)) return true;
+	toMapper(std::move(request), Op::MapFlush, Step::Flush);
+	return false;
 }
 
-bool BlockIo::written(xseg::RequestRef &request, const IoContext &context, bool durable)
+/// Before each step to the mapper; before the first the session has looked.
+bool BlockIo::unreachable(int32_t &status) const
 {
-	if (!context.fua || durable) return true;
-	toMapper(std::move(request), Op::MapFlush, IoContext::Step::Flush);
-	return false;
+	if (!mapperLost()) return false;
+	status = wireStatus(ErrorCode::Peer);
+	return true;
 }
 
 } // namespace archipelago::composer

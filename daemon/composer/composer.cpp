@@ -6,11 +6,18 @@
 //
 // VolAttach: a port is chosen and bound first (so that nothing has to be undone at the mapper when there is none), then the
 // client's request goes on to the mapper as MapAttach, and comes back with the volume. VolList goes through in the same way.
+//
+// Who dies: a client that is gone detaches nothing, so its sessions are looked for every kSweepMs, and when no port is free. A
+// session whose mapper is gone is of no use to its client either; it ends as soon as nothing of it is in flight, and the
+// client sees that its port is not bound any more. When this process dies its attachments at the mapper die with it: the
+// mapper looks for them.
 #include "daemon/composer/composer.h"
 
+#include "daemon/base/text.h"
 #include "daemon/composer/session.h"
 
 #include <map>
+#include <random>
 
 namespace archipelago::composer {
 
@@ -20,14 +27,17 @@ using runtime::ServedPort;
 using runtime::Task;
 
 constexpr uint32_t kControlInflight = 64;
+constexpr uint64_t kSweepMs = 2000;
 
 class Composer : public runtime::Peer, private runtime::PortHandler, private SessionHost {
 public:
 	Composer(const runtime::PeerContext &context, const RoleConfig &role)
 	    : m_reactor(context.reactor), m_role(role), m_log(roleLogger(role.name)),
 	      m_buffers(context.reactor.segment(), static_cast<xseg::PortNo>(role.portnoStart)),
-	      m_contexts(context.reactor.segment().geometry().requests)
+	      m_contexts(context.reactor.segment().geometry().requests), m_sweep(context.reactor, [this] { sweep(); })
 	{
+		std::random_device random;
+		m_lastKey = uint64_t{random()} << 32 | random();
 	}
 
 	Task<Result<void>> start() override;
@@ -39,16 +49,23 @@ private:
 	void onReply(ServedPort &port, xseg::RequestRef request) override;
 	void began() override;
 	void ended() override;
-	void closed(xseg::PortNo port) override;
+	void closed(xseg::PortNo port, uint32_t handle) override;
+	uint32_t zeros() override;
 	IoContexts &contexts() override { return m_contexts; }
 	spdlog::logger &log() override { return *m_log; }
 
 	void attach(xseg::RequestRef request);
-	Result<Session *> freeSession();
+	Result<Session *> freeSession(uint32_t client);
+	bool sweep();
+	uint32_t mapperLife() const
+	{
+		return runtime::portLife(m_reactor.segment(), static_cast<xseg::PortNo>(m_role.mapperPort));
+	}
 	void attached(xseg::RequestRef request);
 	Result<void> openSession(Session &session, AttachReply &reply, std::string name);
 	void pauseSessions(bool paused);
 	void remove(xseg::PortNo port);
+	void removeWhenIdle(xseg::PortNo port);
 	bool anyDetaching() const;
 	Task<Result<void>> detachFromMapper(uint32_t handle);
 	Task<void> letGo(uint32_t handle);
@@ -62,6 +79,9 @@ private:
 	IoContexts m_contexts; ///< after the sessions: it may hold requests of theirs
 	std::unique_ptr<ServedPort> m_control;
 	std::optional<runtime::Caller> m_caller;
+	runtime::Timer m_sweep;
+	uint64_t m_lastKey = 0;   ///< of a session; begins somewhere, so that no two lives of a composer give the same
+	uint32_t m_zeros = XS_NO_BUFFER; ///< nobody writes to it, so it may be read for any number of writes at once
 	uint32_t m_inflight = 0;  ///< client requests let in
 	uint32_t m_attaching = 0, m_lettingGo = 0;
 	bool m_paused = false, m_stopping = false;
@@ -74,6 +94,7 @@ Task<Result<void>> Composer::start()
 	if (!control) co_return tl::unexpected<Error>(control.error().within(m_role.name));
 	m_control = std::move(*control);
 	m_caller.emplace(*m_control);
+	m_sweep.startMs(kSweepMs);
 	m_log->info("serves ports {}..{}", m_role.portnoStart, m_role.portnoEnd);
 	co_return Result<void>{};
 }
@@ -82,15 +103,17 @@ Task<Result<void>> Composer::start()
 Task<Result<void>> Composer::stop()
 {
 	m_stopping = true; // no new attachment; volumes stay until the end of this function
+	m_sweep.cancel();
 	while (m_attaching || m_lettingGo) co_await m_changed.wait();
 	for (auto &entry : m_volumes) entry.second->freeze.freeze();
 	for (auto &entry : m_volumes) co_await entry.second->freeze.drained();
 	for (auto &entry : m_volumes) entry.second->freeze.refuseHeld();
 	pauseSessions(true); // what comes now stays in the rings and fails back when they go
-	while (anyDetaching()) co_await m_changed.wait();
+	while (anyDetaching() || m_lettingGo) co_await m_changed.wait();
 
 	Result<void> first;
 	for (auto &entry : m_sessions) {
+		if (entry.second->mapperLost()) continue;
 		const uint32_t handle = entry.second->handle();
 		Result<void> detached = co_await detachFromMapper(handle);
 		if (!detached && first) first = std::move(detached);
@@ -101,6 +124,7 @@ Task<Result<void>> Composer::stop()
 	m_volumes.clear();
 	m_caller.reset();
 	m_control.reset();
+	if (m_zeros != XS_NO_BUFFER) m_buffers.free(std::exchange(m_zeros, XS_NO_BUFFER));
 	co_return std::move(first);
 }
 
@@ -145,7 +169,7 @@ void Composer::attach(xseg::RequestRef request)
 	if (args.holder > Holder::Tool || args.readOnly > 1 || args.onlyIfOpened > 1 || !nameBytes || nameBytes > kMaxNameBytes ||
 	    nameBytes > request.data().size())
 		return refuse({ErrorCode::Invalid, "Cannot attach: the request is malformed."});
-	auto session = freeSession();
+	auto session = freeSession(request->path[0]);
 	if (!session) return refuse(std::move(session.error()));
 
 	IoContext &context = m_contexts[request.index()];
@@ -157,17 +181,22 @@ void Composer::attach(xseg::RequestRef request)
 	m_control->forward(std::move(request), static_cast<xseg::PortNo>(m_role.mapperPort));
 }
 
-/// A session on the lowest port that is free.
-Result<Session *> Composer::freeSession()
+/// A session for the client of that path entry, on the lowest port that is free.
+Result<Session *> Composer::freeSession(uint32_t client)
 {
+	Session::Origin origin;
+	origin.key = ++m_lastKey ? m_lastKey : ++m_lastKey;
+	origin.client = client;
+	origin.mapperLife = mapperLife();
 	for (uint32_t port = m_role.portnoStart + 1; port <= m_role.portnoEnd; ++port) {
 		const auto number = static_cast<xseg::PortNo>(port);
 		if (m_sessions.contains(number)) continue;
-		auto session = Session::create(*this, m_reactor, m_buffers, number);
+		auto session = Session::create(*this, m_reactor, m_buffers, number, origin);
 		if (!session) return tl::unexpected<Error>(session.error().within("Cannot attach"));
 		if (m_paused) (*session)->port().pauseRequests(true);
 		return m_sessions.emplace(number, std::move(*session)).first->second.get();
 	}
+	if (sweep()) return failure(ErrorCode::Peer, "Cannot attach: ports of clients that died are just being freed. Try again.");
 	const uint32_t limit = m_role.portnoEnd - m_role.portnoStart;
 	return failure(ErrorCode::Limit, "Cannot attach: all " + std::to_string(limit) + " client ports of " + m_role.name +
 	                                     " are in use. Disconnect clients, or raise portno_end of [" + m_role.name + "].");
@@ -180,17 +209,24 @@ void Composer::attached(xseg::RequestRef request)
 	context.step = IoContext::Step::None;
 	--m_attaching;
 	request->op = static_cast<uint16_t>(Op::VolAttach);
-	if (const int32_t status = request->status) {
+	const auto data = request.data();
+	std::string name(reinterpret_cast<const char *>(data.data()), std::min<size_t>(data.size(), request->size));
+	const int32_t status = request->status;
+	Session &session = *m_sessions.at(number);
+	if (status) {
 		remove(number);
 		m_control->respond(std::move(request), status); // with the mapper's message
+	} else if (mapperLife() != session.origin().mapperLife) {
+		remove(number); // a handle of a mapper that is gone is worth nothing
+		const std::string text = "Cannot attach to " + printable(name) + ": mapperd has just stopped.";
+		runtime::respondControl(*m_control, std::move(request), failure(ErrorCode::Peer, text));
 	} else {
 		auto reply = request.args<AttachReply>();
-		const auto data = request.data();
-		std::string name(reinterpret_cast<const char *>(data.data()), std::min<size_t>(data.size(), request->size));
-		const Result<void> opened = openSession(*m_sessions.at(number), reply, std::move(name));
+		const Result<void> opened = openSession(session, reply, std::move(name));
 		if (opened) {
 			reply.sessionPort = number;
 			reply.handle = 0;
+			reply.key = session.origin().key;
 			request.setArgs(reply);
 		} else {
 			runtime::spawn(letGo(reply.handle));
@@ -216,6 +252,7 @@ Result<void> Composer::openSession(Session &session, AttachReply &reply, std::st
 	BlockIo::Route route;
 	route.mapper = static_cast<xseg::PortNo>(m_role.mapperPort);
 	route.blocker = static_cast<xseg::PortNo>(m_role.blockerPort);
+	route.mapperLife = session.origin().mapperLife;
 	route.handle = reply.handle;
 	route.volume = volume->name;
 	session.open(*volume, route, reply.readOnly == 1);
@@ -245,16 +282,51 @@ void Composer::pauseSessions(bool paused)
 	for (auto &entry : m_sessions) entry.second->port().pauseRequests(paused);
 }
 
-void Composer::closed(xseg::PortNo port)
+void Composer::closed(xseg::PortNo port, uint32_t handle)
 {
-	// Not from within the session's own handler; and its answer may still wait for room in the client's ring.
+	if (handle) runtime::spawn(letGo(handle));
+	removeWhenIdle(port);
+}
+
+/// Not from within the session's own handler; and its answer may still wait for room in the client's ring.
+void Composer::removeWhenIdle(xseg::PortNo port)
+{
 	m_reactor.post([this, port] {
 		const auto at = m_sessions.find(port);
 		if (at == m_sessions.end()) return;
-		if (!at->second->port().idle()) return closed(port);
+		if (!at->second->port().idle()) return removeWhenIdle(port);
 		remove(port);
 		m_changed.wakeAll();
 	});
+}
+
+/// Ends sessions that serve nobody any more. True when some of them are ending.
+bool Composer::sweep()
+{
+	bool ending = false;
+	for (auto &entry : m_sessions) {
+		Session &session = *entry.second;
+		const bool useless = session.mapperLost() || runtime::hasGone(m_reactor.segment(), session.origin().client);
+		if (session.state() == Session::State::Open && useless) session.leave();
+		ending |= session.state() == Session::State::Detaching || session.state() == Session::State::Closed;
+	}
+	if (!m_sweep.active()) m_sweep.startMs(kSweepMs);
+	return ending;
+}
+
+/// Taken when it is needed for the first time, then kept.
+uint32_t Composer::zeros()
+{
+	if (m_zeros != XS_NO_BUFFER) return m_zeros;
+	const uint32_t buffer = m_buffers.allocate(kFillBytes);
+	if (buffer == XS_NO_BUFFER) return buffer;
+	const auto bytes = m_reactor.segment().buffer(buffer, 0, kFillBytes);
+	if (!bytes) { // somebody wrote over the table of slabs
+		m_buffers.free(buffer);
+		return XS_NO_BUFFER;
+	}
+	std::memset(bytes->data(), 0, bytes->size());
+	return m_zeros = buffer;
 }
 
 void Composer::remove(xseg::PortNo port)
@@ -280,7 +352,9 @@ Task<Result<void>> Composer::detachFromMapper(uint32_t handle)
 	args.handle = handle;
 	request.setArgs(args);
 	const xseg::RequestRef reply = co_await m_caller->call(std::move(request), static_cast<xseg::PortNo>(m_role.mapperPort));
-	co_return runtime::controlResult(reply, "Cannot detach a volume");
+	Result<void> result = runtime::controlResult(reply, "Cannot detach a volume");
+	if (!result && result.error().code == ErrorCode::Peer) result = {}; // it has gone, and the attachment with it
+	co_return std::move(result);
 }
 
 /// Gives back an attachment that no session can use.

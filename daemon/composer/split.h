@@ -6,6 +6,10 @@
 //   volume   |........ block n ........|...... block n + 1 ......|
 //   request             [---- piece 0 --|---- piece 1 ----]
 //   buffer              0               at                 length
+//
+// A range without data (trim, zero) is cut so that what it covers whole is one span, however long:
+//
+//   |...[-- part --|========= whole blocks =========|-- part --]...|
 #pragma once
 
 #include "daemon/base/errors.h"
@@ -31,6 +35,15 @@ Piece pieceAt(uint64_t offset, uint32_t length, uint32_t at);
 /// How many pieces there are; 0 for an empty request.
 uint32_t pieceCount(uint64_t offset, uint32_t length);
 
+/// Part of a range without data.
+struct Span {
+	uint32_t block = 0;  ///< the first
+	uint32_t blocks = 0; ///< whole ones; 0: part of one
+	uint64_t length = 0; ///< bytes
+};
+/// The span that begins `at` bytes into the range; `at` < `length`. There are at most three.
+Span spanAt(uint64_t offset, uint64_t length, uint64_t at);
+
 /// A client's range as it stands in its request, none of it checked yet.
 struct ClientRange {
 	uint64_t offset = 0, size = 0;
@@ -40,5 +53,7 @@ struct ClientRange {
 /// Nothing when the range may be carried out. E-INVALID: empty, misaligned, size and data disagree, or it ends behind the
 /// volume; E-READONLY.
 std::optional<ErrorCode> checkRange(const ClientRange &range, uint64_t volumeBytes, bool readOnly);
+/// The same for a range without data, which is always written.
+std::optional<ErrorCode> checkSpan(uint64_t offset, uint64_t size, uint64_t volumeBytes, bool readOnly);
 
 } // namespace archipelago::composer

@@ -24,7 +24,8 @@ Result<std::unique_ptr<VolumeSession>> VolumeSession::bind(runtime::Reactor &rea
 }
 
 VolumeSession::VolumeSession(runtime::Reactor &reactor, IoTable &table, const AttachReply &attached)
-    : m_table(table), m_volume(attached.volume), m_sessionPort(attached.sessionPort), m_retry(reactor, [this] { sendWaiting(); })
+    : m_table(table), m_volume(attached.volume), m_sessionPort(attached.sessionPort), m_key(attached.key),
+      m_retry(reactor, [this] { sendWaiting(); })
 {
 	m_shape.sizeBytes = attached.sizeBytes;
 	m_shape.readOnly = attached.readOnly != 0;
@@ -78,6 +79,7 @@ bool VolumeSession::trySend(VolumeIo &io)
 	request->size = io.length;
 	request->data_blk = io.buffer;
 	request->data_len = io.length;
+	request.setArgs(VolumeArgs{.key = m_key});
 	m_table[request.index()] = &io;
 	++m_sent;
 	m_port->submit(std::move(request), m_sessionPort);

@@ -30,6 +30,7 @@ public:
 	xseg::PortNo port() const { return m_port->number(); }
 	/// Where the composer serves this volume.
 	xseg::PortNo sessionPort() const { return m_sessionPort; }
+	uint64_t key() const { return m_key; }
 
 	/// Takes the I/O until it calls done(). It lies inside the volume and inside one buffer.
 	void submit(VolumeIo &io);
@@ -54,6 +55,7 @@ private:
 	VolumeId m_volume;
 	VolumeShape m_shape;
 	xseg::PortNo m_sessionPort;
+	uint64_t m_key; ///< of the attachment: goes with every request
 	std::unique_ptr<runtime::ServedPort> m_port;
 	std::vector<Front *> m_fronts;
 	uint32_t m_inflight = 0; ///< submitted and not done

@@ -79,7 +79,7 @@ Task<Result<OpenVolume>> VolumeSessions::open(std::string name)
 	if (opened && !shared) co_return std::move(opened);
 
 	// This attachment is not needed. `opened` holds the volume meanwhile, so that it does not close in between.
-	const Result<void> detached = co_await detach(attached->sessionPort);
+	const Result<void> detached = co_await detach(attached->sessionPort, attached->key);
 	if (!detached) m_log.warn("{}: {}", name, detached.error().message);
 	if (!session) co_return tl::unexpected<Error>(session.error().within("Cannot open " + name));
 	co_return std::move(opened);
@@ -143,7 +143,7 @@ void VolumeSessions::release(VolumeSession &session)
 
 Task<void> VolumeSessions::close(VolumeSession &session)
 {
-	Result<void> detached = co_await detach(session.sessionPort());
+	Result<void> detached = co_await detach(session.sessionPort(), session.key());
 	if (!detached) {
 		m_log.warn("{}", detached.error().message);
 		if (m_closeResult) m_closeResult = std::move(detached);
@@ -152,10 +152,11 @@ Task<void> VolumeSessions::close(VolumeSession &session)
 	m_closed.wakeAll();
 }
 
-Task<Result<void>> VolumeSessions::detach(xseg::PortNo sessionPort)
+Task<Result<void>> VolumeSessions::detach(xseg::PortNo sessionPort, uint64_t key)
 {
 	xseg::RequestRef request = co_await m_caller->acquire(0);
 	request->op = static_cast<uint16_t>(Op::VolDetach);
+	request.setArgs(VolumeArgs{.key = key});
 	const xseg::RequestRef reply = co_await m_caller->call(std::move(request), sessionPort);
 	co_return runtime::controlResult(reply, "Cannot detach a volume");
 }

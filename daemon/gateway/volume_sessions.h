@@ -78,7 +78,7 @@ private:
 	void onRequest(runtime::ServedPort &port, xseg::RequestRef request) override;
 	void onReply(runtime::ServedPort &port, xseg::RequestRef request) override;
 	runtime::Task<Result<AttachReply>> attach(const std::string &name);
-	runtime::Task<Result<void>> detach(xseg::PortNo sessionPort);
+	runtime::Task<Result<void>> detach(xseg::PortNo sessionPort, uint64_t key);
 	Result<VolumeSession *> create(const AttachReply &attached);
 	VolumeSession *find(const VolumeId &volume);
 	void release(VolumeSession &session);

@@ -10,6 +10,7 @@
 #include "daemon/runtime/served_port.h"
 
 #include <deque>
+#include <map>
 
 namespace archipelago::testing {
 
@@ -59,7 +60,12 @@ public:
 		for (std::byte &b : request.data()) b = std::byte{fill};
 		return request;
 	}
-	void submit(xseg::RequestRef request, xseg::PortNo to) { m_port->submit(std::move(request), to); }
+	void submit(xseg::RequestRef request, xseg::PortNo to)
+	{
+		const auto key = keys.find(to);
+		if (key != keys.end()) request.setArgs(VolumeArgs{.key = key->second});
+		m_port->submit(std::move(request), to);
+	}
 	void respond(xseg::RequestRef request, int32_t status = 0) { m_port->respond(std::move(request), status); }
 	void respond(xseg::RequestRef request, ErrorCode code) { m_port->respond(std::move(request), wireStatus(code)); }
 
@@ -79,6 +85,7 @@ public:
 
 	std::function<void(xseg::RequestRef)> automatic; ///< answers by itself instead
 	std::deque<xseg::RequestRef> requests, replies;
+	std::map<xseg::PortNo, uint64_t> keys; ///< of attachments, by session port: go with what is submitted there
 
 private:
 	xseg::RequestRef next(std::deque<xseg::RequestRef> &from)

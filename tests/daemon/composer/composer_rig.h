@@ -72,7 +72,10 @@ struct ComposerRig : Rig {
 		asked.setArgs(out);
 		mapper.respond(std::move(asked));
 		xseg::RequestRef answer = client.reply();
-		return answer && answer->status == 0 ? answer.args<AttachReply>() : AttachReply{};
+		if (!answer || answer->status != 0) return {};
+		out = answer.args<AttachReply>();
+		client.keys[out.sessionPort] = out.key;
+		return out;
 	}
 	void submitAttach(const std::string &name)
 	{

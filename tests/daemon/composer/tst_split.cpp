@@ -96,6 +96,60 @@ private slots:
 		QCOMPARE(code.has_value(), !ok);
 		if (code) QCOMPARE(*code, ErrorCode::Invalid);
 	}
+	void spansCoverTheRangeWithWholeBlocksInOne_data()
+	{
+		QTest::addColumn<quint64>("offset");
+		QTest::addColumn<quint64>("length");
+		QTest::addColumn<QList<uint>>("blocks"); // of each span
+		const auto row = [](const char *name, uint64_t offset, uint64_t length, QList<uint> blocks) {
+			QTest::newRow(name) << quint64(offset) << quint64(length) << blocks;
+		};
+		row("a sector", 4096, 512, {0});
+		row("a block", 3 * kBlockBytes, kBlockBytes, {1});
+		row("a block but for its last sector", kBlockBytes, kBlockBytes - 512, {0});
+		row("a block but for its first sector", kBlockBytes + 512, kBlockBytes - 512, {0});
+		row("a block, shifted", 512, kBlockBytes, {0, 0});
+		row("part, blocks, part", kBlockBytes - 512, 5 * kBlockBytes + 1024, {0, 5, 0});
+		row("part, blocks", kBlockBytes - 512, 2 * kBlockBytes + 512, {0, 2});
+		row("blocks, part", 0, 2 * kBlockBytes + 512, {2, 0});
+		row("everything there can be", 0, kMaxVolumeBytes, {1u << 30});
+		row("almost everything", 512, kMaxVolumeBytes - 1024, {0, (1u << 30) - 2, 0});
+	}
+	void spansCoverTheRangeWithWholeBlocksInOne()
+	{
+		QFETCH(quint64, offset);
+		QFETCH(quint64, length);
+		QFETCH(QList<uint>, blocks);
+		uint64_t at = 0;
+		for (const uint expected : blocks) {
+			QVERIFY(at < length);
+			const Span span = spanAt(offset, length, at);
+			QCOMPARE(span.blocks, expected);
+			QCOMPARE(span.block, uint32_t((offset + at) >> kBlockShift));
+			if (expected) {
+				QCOMPARE((offset + at) % kBlockBytes, uint64_t{0});
+				QCOMPARE(span.length, expected * kBlockBytes);
+			} else {
+				QVERIFY(span.length > 0 && span.length < kBlockBytes);
+				QCOMPARE((offset + at + span.length - 1) >> kBlockShift, uint64_t{span.block});
+			}
+			at += span.length;
+		}
+		QCOMPARE(at, uint64_t(length));
+	}
+	void spansKeepTheRulesOfRanges()
+	{
+		constexpr uint64_t end = 1u << 20;
+		const auto code = [](uint64_t offset, uint64_t size) { return checkSpan(offset, size, end, false); };
+		QVERIFY(!code(0, end));
+		QVERIFY(!code(end - 512, 512));
+		for (const auto &[offset, size] : {std::pair<uint64_t, uint64_t>{0, 0}, {end, 512}, {end - 512, 1024}, {0, end + 512}, {1, 512},
+		                                   {0, 100}, {UINT64_MAX - 511, 1024}, {512, UINT64_MAX - 511}})
+			QCOMPARE(code(offset, size).value(), ErrorCode::Invalid);
+		QCOMPARE(checkSpan(0, 512, end, true).value(), ErrorCode::ReadOnly);
+		QCOMPARE(checkSpan(end, 512, end, true).value(), ErrorCode::Invalid);
+	}
+
 	void readOnlyVolumesAreNotWritten()
 	{
 		ClientRange range;

@@ -33,7 +33,10 @@ struct StackRig : Rig {
 		client.submit(std::move(request), kStackComposer);
 		const auto reply = client.reply();
 		if (reply && reply->status) qWarning("%s", runtime::controlResult(reply, "attach").error().message.c_str());
-		return reply && !reply->status ? reply.args<AttachReply>() : AttachReply{};
+		if (!reply || reply->status) return {};
+		const auto attached = reply.args<AttachReply>();
+		client.keys[attached.sessionPort] = attached.key;
+		return attached;
 	}
 	int32_t detach(xseg::PortNo port)
 	{

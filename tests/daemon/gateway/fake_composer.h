@@ -40,9 +40,10 @@ public:
 	size_t sessionCount() const { return sessions.size(); }
 
 	struct Session {
-		Session(Rig &r, xseg::PortNo port, std::string v) : actor(r, port), volume(std::move(v)) {}
+		Session(Rig &r, xseg::PortNo port, std::string v, uint64_t k) : actor(r, port), volume(std::move(v)), key(k) {}
 		Actor actor;
 		std::string volume;
+		uint64_t key;
 	};
 
 	Rig &rig;
@@ -53,6 +54,8 @@ public:
 	std::deque<std::pair<Session *, xseg::RequestRef>> held;
 	int32_t failIoWith = 0, failAttachWith = 0, failListWith = 0;
 	unsigned attaches = 0, detaches = 0, reads = 0, writes = 0, fuaWrites = 0, flushes = 0;
+	unsigned foreign = 0; ///< requests that were meant for another attachment
+	uint64_t lastKey = 100;
 	AttachArgs lastAttach;
 
 private:
@@ -73,13 +76,14 @@ private:
 		xseg::PortNo port = kFakeSessions;
 		while (sessions.contains(port)) ++port;
 		if (port > kFakeLastSession) return refuse(ErrorCode::Limit, "no port");
-		auto session = std::make_unique<Session>(rig, port, name);
+		auto session = std::make_unique<Session>(rig, port, name, ++lastKey);
 		session->actor.automatic = [this, s = session.get()](xseg::RequestRef r) { serve(*s, std::move(r)); };
 		sessions[port] = std::move(session);
 		AttachReply reply;
 		reply.volume.bytes.fill(at->second.id);
 		reply.sizeBytes = at->second.data.size();
 		reply.sessionPort = port;
+		reply.key = lastKey;
 		reply.readOnly = at->second.readOnly;
 		request.setArgs(reply);
 		control.respond(std::move(request));
@@ -106,6 +110,10 @@ private:
 	}
 	void serve(Session &session, xseg::RequestRef request)
 	{
+		if (request.args<VolumeArgs>().key != session.key) {
+			++foreign;
+			return session.actor.respond(std::move(request), ErrorCode::Peer);
+		}
 		if (opOf(request) == Op::VolDetach) {
 			++detaches;
 			const xseg::PortNo port = session.actor.port().number();
