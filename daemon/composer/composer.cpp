@@ -151,9 +151,9 @@ void Composer::onReply(ServedPort &port, xseg::RequestRef request)
 		return;
 	}
 	if (m_contexts[request.index()].step == IoContext::Step::Attach) return attached(std::move(request));
-	const int32_t status = request->status;
+	const auto code = errorFromWire(request->status);
 	request->op = static_cast<uint16_t>(Op::VolList);
-	port.respond(std::move(request), status);
+	port.respond(std::move(request), code ? wireStatus(*code) : 0);
 }
 
 // ---- attach
@@ -211,11 +211,11 @@ void Composer::attached(xseg::RequestRef request)
 	request->op = static_cast<uint16_t>(Op::VolAttach);
 	const auto data = request.data();
 	std::string name(reinterpret_cast<const char *>(data.data()), std::min<size_t>(data.size(), request->size));
-	const int32_t status = request->status;
+	const auto code = errorFromWire(request->status);
 	Session &session = *m_sessions.at(number);
-	if (status) {
+	if (code) {
 		remove(number);
-		m_control->respond(std::move(request), status); // with the mapper's message
+		m_control->respond(std::move(request), wireStatus(*code)); // with the mapper's message
 	} else if (mapperLife() != session.origin().mapperLife) {
 		remove(number); // a handle of a mapper that is gone is worth nothing
 		const std::string text = "Cannot attach to " + printable(name) + ": mapperd has just stopped.";

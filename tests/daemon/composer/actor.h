@@ -38,16 +38,22 @@ inline Op opOf(const xseg::RequestRef &request) { return static_cast<Op>(request
 
 class Actor : public runtime::PortHandler {
 public:
-	Actor(Rig &rig, xseg::PortNo number) : m_rig(rig), m_buffers(*rig.segment, number)
-	{
-		auto bound = runtime::ServedPort::bind(*rig.reactor, m_buffers, number, 256, *this);
-		if (!bound) qFatal("bind: %s", bound.error().message.c_str());
-		m_port = std::move(*bound);
-	}
-	~Actor() override
+	Actor(Rig &rig, xseg::PortNo number) : m_rig(rig), m_number(number), m_buffers(*rig.segment, number) { bind(); }
+	~Actor() override { leave(); }
+
+	/// Its port is bound no more; what it has in hand, and what waits in its rings, fails back.
+	void leave()
 	{
 		requests.clear();
 		replies.clear();
+		m_port.reset();
+	}
+	/// After leave(): another life on the same port.
+	void bind()
+	{
+		auto bound = runtime::ServedPort::bind(*m_rig.reactor, m_buffers, m_number, 256, *this);
+		if (!bound) qFatal("bind: %s", bound.error().message.c_str());
+		m_port = std::move(*bound);
 	}
 
 	runtime::ServedPort &port() { return *m_port; }
@@ -97,6 +103,7 @@ private:
 	}
 
 	Rig &m_rig;
+	xseg::PortNo m_number;
 	xseg::BufferPool m_buffers;
 	std::unique_ptr<runtime::ServedPort> m_port;
 };

@@ -97,6 +97,16 @@ struct ComposerRig : Rig {
 		return request;
 	}
 
+	/// A trim or zero of the client's, not sent yet.
+	xseg::RequestRef span(Op op, uint64_t offset, uint64_t bytes, uint32_t flags = 0)
+	{
+		xseg::RequestRef request = client.make(op);
+		request->offset = offset;
+		request->size = bytes;
+		request->flags = flags;
+		return request;
+	}
+
 	runtime::Task<void> startComposer()
 	{
 		const Result<void> started = co_await composer->start();
