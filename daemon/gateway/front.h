@@ -5,7 +5,7 @@
 //
 //   open      VolumeSessions::open(name)  -> OpenVolume           (volume_sessions.h)
 //   shape     OpenVolume->shape()         size, limits, read-only
-//   I/O       OpenVolume->submit(io)      read, write, flush; VolumeIo::done comes later, once, and never inside submit()
+//   I/O       OpenVolume->submit(io)      read, write, flush, trim, zero; VolumeIo::done comes later, once, and never inside submit()
 //   resize    Front::sizeChanged()
 //   detach    the OpenVolume goes; everything submitted through it must be done by then
 //
@@ -26,17 +26,22 @@ struct VolumeShape {
 	bool readOnly = false;
 	/// One I/O lies inside one block best: then it needs no splitting further down.
 	static constexpr uint32_t kBlock = static_cast<uint32_t>(kBlockBytes);
+	/// What has no data may be longer: trims (and zeros that leave holes) cost a question for all their blocks, zeros without
+	/// holes are written. One I/O at a time of a long range leaves room for others.
+	static constexpr uint32_t kLongestTrim = 1u << 30;
+	static constexpr uint32_t kLongestFill = 32u << 20;
 	/// Offsets, lengths and buffers are multiples of this.
 	static constexpr uint32_t kAlignment = 512;
 };
 
 struct VolumeIo {
 	// ---- set by the face
-	Op op = Op::None;      ///< VolRead, VolWrite, VolFlush
+	Op op = Op::None;      ///< VolRead, VolWrite, VolFlush, VolTrim, VolZero
 	bool fua = false;
+	bool noHole = false;   ///< VolZero: what is zeroed has room in the store afterwards
 	uint32_t length = 0;   ///< bytes; a flush has none
 	uint64_t offset = 0;   ///< in the volume
-	uint32_t buffer = XS_NO_BUFFER; ///< handle; the data is its first `length` bytes
+	uint32_t buffer = XS_NO_BUFFER; ///< reads and writes: handle; the data is its first `length` bytes
 	void (*done)(VolumeIo &io) = nullptr;
 	// ---- set when done
 	bool ok = false;

@@ -74,11 +74,11 @@ bool VolumeSession::trySend(VolumeIo &io)
 	xseg::RequestRef request = m_port->port().get();
 	if (!request) return false;
 	request->op = static_cast<uint16_t>(io.op);
-	request->flags = io.fua ? kFlagFua : 0u;
+	request->flags = (io.fua ? kFlagFua : 0u) | (io.noHole ? kFlagNoHole : 0u);
 	request->offset = io.offset;
 	request->size = io.length;
 	request->data_blk = io.buffer;
-	request->data_len = io.length;
+	request->data_len = io.buffer == XS_NO_BUFFER ? 0 : io.length;
 	request.setArgs(VolumeArgs{.key = m_key});
 	m_table[request.index()] = &io;
 	++m_sent;

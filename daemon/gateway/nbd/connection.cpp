@@ -20,6 +20,28 @@ namespace {
 
 constexpr unsigned kReceivesPerTurn = 16; ///< then others get their turn, however fast this client writes
 
+/// What may be asked.
+struct CommandRule {
+	CommandType type;
+	uint16_t flags;         ///< that may be set
+	bool changes;           ///< not on a read-only volume
+	bool payload;           ///< its length is that of a payload, either way
+	WireError behindTheEnd; ///< as the protocol wants it
+};
+constexpr CommandRule kRules[] = {
+    {CommandType::Read, kCommandFua, false, true, WireError::Einval},
+    {CommandType::Write, kCommandFua, true, true, WireError::Enospc},
+    {CommandType::Flush, kCommandFua, false, false, WireError::Einval},
+    {CommandType::Trim, kCommandFua, true, false, WireError::Einval},
+    {CommandType::WriteZeroes, kCommandFua | kCommandNoHole, true, false, WireError::Enospc},
+};
+
+const CommandRule *ruleOf(uint16_t type)
+{
+	const auto *rule = std::ranges::find(kRules, type, [](const CommandRule &r) { return static_cast<uint16_t>(r.type); });
+	return rule == std::end(kRules) ? nullptr : rule;
+}
+
 bool isWrite(const Command &command) { return command.type == static_cast<uint16_t>(CommandType::Write); }
 
 } // namespace
@@ -165,6 +187,8 @@ Connection::Started Connection::begin(const Command &command)
 	switch (static_cast<CommandType>(command.type)) {
 	case CommandType::Read: return beginRead(command);
 	case CommandType::Write: beginWrite(command); return Started::Yes;
+	case CommandType::Trim:
+	case CommandType::WriteZeroes: beginSpan(command); return Started::Yes;
 	default: break;
 	}
 	Request &request = newRequest(command);
@@ -176,16 +200,14 @@ Connection::Started Connection::begin(const Command &command)
 /// What the protocol wants to hear about a command that cannot be carried out.
 WireError Connection::check(const Command &command) const
 {
-	const auto type = static_cast<CommandType>(command.type);
-	if (type != CommandType::Read && type != CommandType::Write && type != CommandType::Flush) return WireError::Einval;
-	if (command.flags & ~uint32_t{kCommandFua}) return WireError::Einval;
-	if (type == CommandType::Flush) return command.offset || command.length ? WireError::Einval : WireError::None;
+	const CommandRule *rule = ruleOf(command.type);
+	if (!rule || (command.flags & ~uint32_t{rule->flags})) return WireError::Einval;
+	if (rule->type == CommandType::Flush) return command.offset || command.length ? WireError::Einval : WireError::None;
 	const VolumeShape &shape = m_volume->shape();
-	if (type == CommandType::Write && shape.readOnly) return WireError::Eperm;
-	if (command.length > m_context.maxRequestBytes) return WireError::Einval;
+	if (rule->changes && shape.readOnly) return WireError::Eperm;
+	if (rule->payload && command.length > m_context.maxRequestBytes) return WireError::Einval;
 	if ((command.offset | command.length) & (kMinimumBlock - 1)) return WireError::Einval;
-	if (command.offset > shape.sizeBytes || command.length > shape.sizeBytes - command.offset)
-		return type == CommandType::Write ? WireError::Enospc : WireError::Einval;
+	if (command.offset > shape.sizeBytes || command.length > shape.sizeBytes - command.offset) return rule->behindTheEnd;
 	return WireError::None;
 }
 
@@ -193,6 +215,19 @@ void Connection::beginWrite(const Command &command)
 {
 	m_receiving = &newRequest(command);
 	m_payloadPlaced = 0;
+}
+
+/// Its one piece stands for all of its parts; see submitNext().
+void Connection::beginSpan(const Command &command)
+{
+	Request &request = newRequest(command);
+	request.spanNext = command.offset;
+	request.spanEnd = command.offset + command.length;
+	const bool zero = command.type == static_cast<uint16_t>(CommandType::WriteZeroes);
+	Piece &piece = newPiece(request, zero ? Op::VolZero : Op::VolTrim, command.offset, {});
+	piece.noHole = command.flags & kCommandNoHole;
+	submitNext(piece);
+	completed(request);
 }
 
 /// True when there may be more to understand; false: the bytes have run out, or buffers have.

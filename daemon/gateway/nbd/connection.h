@@ -6,7 +6,8 @@
 //
 //   receive   one recvmsg takes what is there: the rest of a WRITE's payload straight into its segment buffer, and the
 //             commands behind it into the stage, which is small so that little payload ever has to be copied out of it
-//   submit    each piece as soon as it is whole; requests end in any order
+//   submit    each piece as soon as it is whole; requests end in any order. TRIM and WRITE_ZEROES may be 4 GiB long and have
+//             one piece, submitted again for one part after the other: they take up no more than any other request
 //   reply     gathered during a turn of the reactor and sent at its end (reply_queue.h)
 //
 //   Reading ──DISC, EOF, stop──> Draining ──all answered──> Broken ──all home, no poll armed──> finished
@@ -81,6 +82,7 @@ private:
 	WireError check(const Command &command) const;
 	Started beginRead(const Command &command);
 	void beginWrite(const Command &command);
+	void beginSpan(const Command &command);
 	bool takePayload();
 	bool takeDrained();
 	// requests and pieces
@@ -91,6 +93,7 @@ private:
 	bool underCap(uint64_t cost) const { return !m_held || m_held + cost <= kMaxHeldBytes; }
 	void freeBuffer(Piece &piece);
 	void submit(Piece &piece);
+	bool submitNext(Piece &piece);
 	void pieceDone(Piece &piece);
 	void completed(Request &request);
 	void home(Request &request);

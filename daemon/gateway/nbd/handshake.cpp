@@ -48,7 +48,8 @@ void appendText(Bytes &to, std::string_view text)
 
 uint16_t transmissionFlags(const VolumeShape &shape)
 {
-	return static_cast<uint16_t>(kHasFlags | kSendFlush | kSendFua | (shape.readOnly ? kReadOnly : 0));
+	const unsigned changing = shape.readOnly ? kReadOnly : kSendTrim | kSendWriteZeroes;
+	return static_cast<uint16_t>(kHasFlags | kSendFlush | kSendFua | changing);
 }
 
 /// How an option that names a volume fails.

@@ -40,6 +40,8 @@ struct Request {
 	bool silent = false;               ///< nobody waits for a reply any more
 	uint64_t deadlineNs = 0;           ///< 0: waits
 	uint64_t payloadBytes = 0;         ///< of the reply, behind the header
+	uint64_t spanNext = 0, spanEnd = 0; ///< TRIM, WRITE_ZEROES: what is not submitted yet, in the volume
+	bool flushLast = false;            ///< of these, with FUA and in several parts: one flush behind them
 	Piece *firstPiece = nullptr, *lastPiece = nullptr;
 	std::array<std::byte, kReplyBytes> header;
 };

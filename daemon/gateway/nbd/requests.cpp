@@ -159,12 +159,40 @@ void Connection::submit(Piece &piece)
 	m_volume->submit(piece);
 }
 
+/// The next part of a TRIM or WRITE_ZEROES, or the flush behind them; false when all is done. Parts end where a multiple of the
+/// longest one ends, so that no block is cut in two.
+bool Connection::submitNext(Piece &piece)
+{
+	Request &request = *piece.request;
+	if (request.spanNext == request.spanEnd) {
+		if (!std::exchange(request.flushLast, false)) return false;
+		piece.op = Op::VolFlush;
+		piece.noHole = false;
+		piece.offset = piece.length = 0;
+	} else {
+		const bool first = request.spanNext == request.command.offset;
+		const uint64_t longest = piece.noHole ? VolumeShape::kLongestFill : VolumeShape::kLongestTrim;
+		const uint64_t left = request.spanEnd - request.spanNext;
+		piece.offset = request.spanNext;
+		piece.length = static_cast<uint32_t>(std::min(left, longest - piece.offset % longest));
+		request.spanNext += piece.length;
+		const bool fua = request.command.flags & kCommandFua;
+		piece.fua = fua && first && piece.length == left;
+		request.flushLast = fua && !piece.fua;
+	}
+	submit(piece);
+	return true;
+}
+
 void Connection::pieceDone(Piece &piece)
 {
 	Request &request = *piece.request;
 	if (!piece.ok && request.error == WireError::None) request.error = wireError(piece.error);
 	if (piece.op == Op::VolWrite) freeBuffer(piece);
 	--request.piecesOut;
+	// The rest of a long one is left alone when it failed, or when nobody waits for it any more.
+	const bool wanted = request.error == WireError::None && !request.late && m_state != State::Broken;
+	if (request.spanEnd && wanted && submitNext(piece)) return;
 	if (request.complete && !request.piecesOut) home(request);
 }
 

@@ -53,16 +53,18 @@ enum class OptionReply : uint32_t {
 
 enum class InfoType : uint16_t { Export = 0, Name = 1, BlockSize = 3 };
 
-/// What an export can do. Not said because not built yet: TRIM, WRITE_ZEROES, CAN_MULTI_CONN, structured replies.
+/// What an export can do. Not said because not built yet: SEND_FAST_ZERO, CAN_MULTI_CONN, structured replies.
 enum TransmissionFlag : uint16_t {
 	kHasFlags = 1u << 0,
 	kReadOnly = 1u << 1,
 	kSendFlush = 1u << 2,
 	kSendFua = 1u << 3,
+	kSendTrim = 1u << 5,
+	kSendWriteZeroes = 1u << 6,
 };
 
-enum class CommandType : uint16_t { Read = 0, Write = 1, Disconnect = 2, Flush = 3 };
-enum CommandFlag : uint16_t { kCommandFua = 1u << 0 };
+enum class CommandType : uint16_t { Read = 0, Write = 1, Disconnect = 2, Flush = 3, Trim = 4, WriteZeroes = 6 };
+enum CommandFlag : uint16_t { kCommandFua = 1u << 0, kCommandNoHole = 1u << 1 };
 
 /// Errors a client may be told; it takes any other number for EINVAL.
 enum class WireError : uint32_t {

@@ -20,12 +20,13 @@ public:
 		uint8_t id;
 		bool readOnly, opened;
 		std::vector<std::byte> data;
+		uint64_t statedBytes = 0; ///< what clients are told; 0: what there is
 	};
 
 	explicit FakeComposer(Rig &r, uint64_t volumeBytes = 16u << 20) : rig(r), control(r, kFakeControl)
 	{
-		volumes["blank"] = Volume{1, false, true, std::vector<std::byte>(volumeBytes)};
-		volumes["ro"] = Volume{2, true, false, std::vector<std::byte>(volumeBytes)};
+		volumes["blank"] = Volume{1, false, true, std::vector<std::byte>(volumeBytes), 0};
+		volumes["ro"] = Volume{2, true, false, std::vector<std::byte>(volumeBytes), 0};
 		control.automatic = [this](xseg::RequestRef request) { onControl(std::move(request)); };
 	}
 
@@ -54,6 +55,13 @@ public:
 	std::deque<std::pair<Session *, xseg::RequestRef>> held;
 	int32_t failIoWith = 0, failAttachWith = 0, failListWith = 0;
 	unsigned attaches = 0, detaches = 0, reads = 0, writes = 0, fuaWrites = 0, flushes = 0;
+	struct Span {
+		Op op;
+		uint64_t offset, size;
+		uint32_t flags;
+		bool operator==(const Span &) const = default;
+	};
+	std::vector<Span> spans; ///< trims and zeros that were asked for
 	unsigned foreign = 0; ///< requests that were meant for another attachment
 	uint64_t lastKey = 100;
 	AttachArgs lastAttach;
@@ -81,7 +89,7 @@ private:
 		sessions[port] = std::move(session);
 		AttachReply reply;
 		reply.volume.bytes.fill(at->second.id);
-		reply.sizeBytes = at->second.data.size();
+		reply.sizeBytes = at->second.statedBytes ? at->second.statedBytes : at->second.data.size();
 		reply.sessionPort = port;
 		reply.key = lastKey;
 		reply.readOnly = at->second.readOnly;
@@ -131,6 +139,11 @@ private:
 		const bool fits = request->offset + data.size() <= store.size();
 		if (opOf(request) == Op::VolFlush) {
 			++flushes;
+		} else if (opOf(request) == Op::VolTrim || opOf(request) == Op::VolZero) {
+			spans.push_back(Span{opOf(request), request->offset, request->size, request->flags});
+			if (request->data_len || request->size > store.size() || request->offset > store.size() - request->size)
+				return session.actor.respond(std::move(request), ErrorCode::Invalid);
+			std::memset(store.data() + request->offset, 0, request->size);
 		} else if (!fits || data.empty() || request->size != data.size()) {
 			return session.actor.respond(std::move(request), ErrorCode::Invalid);
 		} else if (opOf(request) == Op::VolRead) {

@@ -11,7 +11,8 @@ namespace {
 
 constexpr uint32_t kUnsupported = 0x80000001, kPolicy = 0x80000002, kInvalid = 0x80000003, kUnknown = 0x80000006,
                    kShuttingDown = 0x80000007, kTooBig = 0x80000009;
-constexpr uint16_t kFlags = 1 | 4 | 8; // has flags, flush, FUA; nothing that is not built
+constexpr uint16_t kFlags = 1 | 4 | 8 | 32 | 64; // has flags, flush, FUA, trim, write zeroes; nothing that is not built
+constexpr uint16_t kReadOnlyFlags = 1 | 2 | 4 | 8;
 
 std::string exportInfo(uint32_t option, uint64_t size, uint16_t flags)
 {
@@ -58,7 +59,7 @@ private slots:
 		QVERIFY(client.send(Wire().u32(3)));
 		const Wire data = Wire().u32(2).text("ro").u16(3).u16(1).u16(3).u16(77); // name, block size, something unknown
 		QVERIFY(client.send(Wire::option(6, data.bytes())));
-		const std::string expected = exportInfo(6, 16u << 20, kFlags | 2) +
+		const std::string expected = exportInfo(6, 16u << 20, kReadOnlyFlags) +
 		                             Wire::optionReply(6, 3, Wire().u16(1).text("ro").bytes()).bytes() +
 		                             Wire::optionReply(6, 1, "").bytes();
 		QCOMPARE(client.receive(expected.size()), expected);

@@ -11,7 +11,8 @@ using namespace archipelago::testing;
 
 namespace {
 
-constexpr uint16_t kRead = 0, kWrite = 1, kDisconnect = 2, kFlush = 3, kTrim = 4;
+constexpr uint16_t kRead = 0, kWrite = 1, kDisconnect = 2, kFlush = 3, kTrim = 4, kZero = 6;
+constexpr uint16_t kFua = 1, kNoHole = 2;
 constexpr uint32_t kEperm = 1, kEio = 5, kEinval = 22, kEnospc = 28;
 constexpr uint32_t kMiB = 1u << 20;
 
@@ -144,9 +145,20 @@ private slots:
 		row("write, unknown flag", kWrite, 0, 4096, 16, kEinval);
 		row("flush with a range", kFlush, 0, 512, 0, kEinval);
 		row("flush with an offset", kFlush, 512, 0, 0, kEinval);
-		row("trim", kTrim, 0, 512, 0, kEinval);
+		row("trim not aligned", kTrim, 100, 512, 0, kEinval);
+		row("trim of an odd length", kTrim, 0, 100, 0, kEinval);
+		row("trim behind the end", kTrim, end, 512, 0, kEinval);
+		row("trim over the end", kTrim, end - 512, 1024, 0, kEinval);
+		row("trim far away", kTrim, ~quint64{511}, 512, 0, kEinval);
+		row("trim of everything there can be", kTrim, 0, ~511u, 0, kEinval);
+		row("trim without holes", kTrim, 0, 512, kNoHole, kEinval);
 		row("cache", 5, 0, 512, 0, kEinval);
-		row("write zeroes", 6, 0, 512, 0, kEinval);
+		row("zeroes not aligned", kZero, 0, 513, 0, kEinval);
+		row("zeroes over the end", kZero, end - 512, 1024, 0, kEnospc);
+		row("zeroes behind the end", kZero, end + 512, 512, kNoHole, kEnospc);
+		row("zeroes far away", kZero, ~quint64{511}, 512, 0, kEnospc);
+		row("zeroes, all there can be", kZero, 512, ~511u, 0, kEnospc);
+		row("zeroes, fast", kZero, 0, 512, 16, kEinval);
 		row("block status", 7, 0, 512, 0, kEinval);
 		row("unknown", 4711, 0, 512, 0, kEinval);
 		row("unknown, all bits", 0xffff, ~quint64{0}, ~0u, 0xffff, kEinval);
@@ -168,6 +180,128 @@ private slots:
 		QCOMPARE(client.receive(16), Wire::reply(error, 1).bytes());
 		QCOMPARE(client.receive(16 + 512), Wire::reply(0, 2).bytes() + std::string(512, '\0'));
 		QCOMPARE(rig.composer->writes, 0u);
+		QVERIFY(rig.composer->spans.empty());
+	}
+
+	void trimAndZeroesReachTheVolume_data()
+	{
+		QTest::addColumn<uint>("type");
+		QTest::addColumn<uint>("flags");
+		QTest::addColumn<int>("op");
+		QTest::addColumn<uint>("asked");
+		QTest::newRow("trim") << uint(kTrim) << 0u << int(Op::VolTrim) << 0u;
+		QTest::newRow("trim, FUA") << uint(kTrim) << uint(kFua) << int(Op::VolTrim) << uint(kFlagFua);
+		QTest::newRow("zeroes") << uint(kZero) << 0u << int(Op::VolZero) << 0u;
+		QTest::newRow("zeroes without holes") << uint(kZero) << uint(kNoHole) << int(Op::VolZero) << uint(kFlagNoHole);
+		QTest::newRow("zeroes, both") << uint(kZero) << uint(kNoHole | kFua) << int(Op::VolZero) << uint(kFlagNoHole | kFlagFua);
+	}
+	void trimAndZeroesReachTheVolume()
+	{
+		QFETCH(uint, type);
+		QFETCH(uint, flags);
+		QFETCH(int, op);
+		QFETCH(uint, asked);
+		NbdRig rig;
+		NbdClient client = rig.connect();
+		QVERIFY(client.go("blank"));
+		std::memset(rig.blank().data(), 0x77, rig.blank().size());
+		const uint32_t length = 6 * kMiB;
+		QVERIFY(client.send(Wire::command(static_cast<uint16_t>(type), 9, 512, length, static_cast<uint16_t>(flags))));
+		QCOMPARE(client.receive(16), Wire::reply(0, 9).bytes());
+		QCOMPARE(rig.composer->spans, (std::vector{FakeComposer::Span{static_cast<Op>(op), 512, length, asked}}));
+		QVERIFY(client.send(Wire::command(kRead, 10, 0, 1024)));
+		QVERIFY(client.receive(16 + 1024) == Wire::reply(0, 10).bytes() + std::string(512, 0x77) + std::string(512, '\0'));
+		QCOMPARE(rig.composer->flushes, 0u);
+	}
+	void aReadOnlyVolumeIsNotZeroed()
+	{
+		NbdRig rig;
+		NbdClient client = rig.connect();
+		QVERIFY(client.go("ro"));
+		QVERIFY(client.send(Wire::command(kTrim, 1, 0, 4096).bytes() + Wire::command(kZero, 2, 0, 4096).bytes()));
+		QCOMPARE(client.receive(32), Wire::reply(kEperm, 1).bytes() + Wire::reply(kEperm, 2).bytes());
+		QVERIFY(rig.composer->spans.empty());
+	}
+
+	/// As long as the protocol allows. The composer here answers without keeping anything.
+	void longSpansGoInPartsOneAfterTheOther_data()
+	{
+		QTest::addColumn<uint>("type");
+		QTest::addColumn<uint>("flags");
+		QTest::addColumn<uint>("longest");
+		QTest::newRow("trim") << uint(kTrim) << 0u << 1024 * kMiB;
+		QTest::newRow("trim, FUA") << uint(kTrim) << uint(kFua) << 1024 * kMiB;
+		QTest::newRow("zeroes") << uint(kZero) << 0u << 1024 * kMiB;
+		QTest::newRow("zeroes without holes") << uint(kZero) << uint(kNoHole) << 32 * kMiB;
+		QTest::newRow("zeroes without holes, FUA") << uint(kZero) << uint(kNoHole | kFua) << 32 * kMiB;
+	}
+	void longSpansGoInPartsOneAfterTheOther()
+	{
+		QFETCH(uint, type);
+		QFETCH(uint, flags);
+		QFETCH(uint, longest);
+		NbdRig rig;
+		rig.composer->volumes.at("blank").statedBytes = uint64_t{1} << 40;
+		NbdClient client = rig.connect();
+		QVERIFY(client.go("blank"));
+		constexpr uint64_t kOffset = (uint64_t{1} << 39) + 4096;
+		constexpr uint32_t kLength = ~511u;
+		rig.composer->holding = true;
+		QVERIFY(client.send(Wire::command(static_cast<uint16_t>(type), 9, kOffset, kLength, static_cast<uint16_t>(flags))));
+		uint64_t at = kOffset, parts = 0, flushes = 0;
+		while (client.quiet()) {
+			QVERIFY(turnUntil(rig, [&] { return !rig.composer->held.empty(); }));
+			QCOMPARE(rig.composer->held.size(), size_t{1});
+			auto [session, request] = std::move(rig.composer->held.front());
+			rig.composer->held.pop_front();
+			if (opOf(request) == Op::VolFlush) {
+				++flushes;
+			} else {
+				QCOMPARE(flushes, uint64_t{0});
+				QCOMPARE(request->offset, at);
+				QCOMPARE(request->flags, flags & kNoHole ? uint32_t{kFlagNoHole} : 0u); // FUA is the flush behind them
+				at += request->size;
+				QVERIFY(at % longest == 0 || at == kOffset + kLength);
+				++parts;
+			}
+			session->actor.respond(std::move(request));
+		}
+		QCOMPARE(client.receive(16), Wire::reply(0, 9).bytes());
+		QCOMPARE(at, kOffset + kLength);
+		QCOMPARE(parts, uint64_t{kLength} / longest + 2);
+		QCOMPARE(flushes, uint64_t{flags & kFua});
+	}
+	void aLongSpanEndsWithItsFirstError()
+	{
+		NbdRig rig;
+		rig.composer->volumes.at("blank").statedBytes = uint64_t{1} << 40;
+		NbdClient client = rig.connect();
+		QVERIFY(client.go("blank"));
+		rig.composer->holding = true;
+		QVERIFY(client.send(Wire::command(kZero, 9, 0, 3u << 30)));
+		QVERIFY(turnUntil(rig, [&] { return rig.composer->held.size() == 1; }));
+		auto [session, request] = std::move(rig.composer->held.front());
+		rig.composer->held.pop_front();
+		session->actor.respond(std::move(request), ErrorCode::NoSpace);
+		QCOMPARE(client.receive(16), Wire::reply(kEnospc, 9).bytes());
+		QVERIFY(rig.composer->held.empty());
+	}
+	void leavingInTheMiddleOfALongSpanEndsIt()
+	{
+		NbdRig rig;
+		rig.composer->volumes.at("blank").statedBytes = uint64_t{1} << 40;
+		NbdClient client = rig.connect();
+		QVERIFY(client.go("blank"));
+		rig.composer->holding = true;
+		QVERIFY(client.send(Wire::command(kZero, 9, 0, 3u << 30, kNoHole)));
+		QVERIFY(turnUntil(rig, [&] { return rig.composer->held.size() == 1; }));
+		QVERIFY(client.send(std::string(28, 'x'))); // no command: it is cut off
+		QVERIFY(client.atEnd());
+		auto [session, request] = std::move(rig.composer->held.front());
+		rig.composer->held.pop_front();
+		session->actor.respond(std::move(request));
+		QVERIFY(turnUntil(rig, [&] { return rig.composer->sessionCount() == 0; }));
+		QVERIFY(rig.composer->held.empty());
 	}
 
 	void emptyReadsAndWritesAreDoneAlready()
