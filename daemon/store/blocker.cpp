@@ -164,6 +164,8 @@ runtime::Task<Result<void>> Blocker::stop()
 	m_waiting.clear(); // dropped: they fail back
 	while (m_inflight > 0 || m_headroom.looking()) co_await m_quiet.wait();
 	for (uint64_t ms = 0; m_port && !m_port->idle() && ms < kLastRepliesMs; ++ms) co_await m_reactor.sleepMs(1);
+	// What waits in the ring is as good for the next blocker on this port: a restart is a pause, no error.
+	if (m_port) m_port->port().leaveQueueToSuccessor();
 	m_port.reset();
 	co_await m_store->close();
 	co_return Result<void>{};

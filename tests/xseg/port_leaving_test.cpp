@@ -58,6 +58,7 @@ class PortLeavingTest : public QObject {
 
 private slots:
 	void queuedRequestsFailBack();
+	void queuedRequestsAreLeftToASuccessor();
 	void queuedRepliesToForwardedRequestsFailBack();
 	void queuedRepliesAtHomeAreFreed();
 	void homeLeavesWhileItsRequestIsAway();
@@ -91,6 +92,38 @@ void PortLeavingTest::queuedRequestsFailBack()
 	RequestRef request = client->get();
 	QVERIFY(!client->submit(request, kBlocker));
 	QCOMPARE(client->lastError(), ENOTCONN);
+}
+
+void PortLeavingTest::queuedRequestsAreLeftToASuccessor()
+{
+	const auto t = makeSegment();
+	Peer client(t, kClient);
+	auto server = std::make_unique<Peer>(t, kBlocker);
+	for (uint64_t i = 0; i < 5; ++i) {
+		RequestRef request = client->get(4096);
+		request->offset = i;
+		QVERIFY(client->submit(request, kBlocker));
+	}
+	RequestRef taken = server->port->accept();
+	QVERIFY(server->port->respond(taken, 0));
+	server->port->leaveQueueToSuccessor();
+	server.reset();
+	QVERIFY(client->receive()); // what was answered
+	QVERIFY(!client->receive());
+	RequestRef late = client->get();
+	QVERIFY(!client->submit(late, kBlocker)); // nobody is bound
+	QCOMPARE(client->lastError(), ENOTCONN);
+
+	Peer successor(t, kBlocker);
+	for (uint64_t i = 1; i < 5; ++i) {
+		RequestRef request = successor->accept();
+		QVERIFY(request);
+		QCOMPARE(request->offset, i);
+		QCOMPARE(request.data().size(), size_t(4096));
+		QVERIFY(successor->respond(request, 0));
+		QVERIFY(client->receive());
+	}
+	QVERIFY(!successor->accept());
 }
 
 void PortLeavingTest::queuedRepliesToForwardedRequestsFailBack()

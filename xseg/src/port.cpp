@@ -78,7 +78,8 @@ Port::~Port()
 {
 	setPortState(m_segment, m_number, XS_PORT_RECOVERING);
 	for (uint64_t looked = 0; looked < 2 * halfRing(); ++looked) { // one ring's worth: nobody adds to it any more
-		if (const auto index = take(Direction::Request); index && accepted(*index)) giveBack(*index, -ECANCELED);
+		if (const auto index = m_leaveQueue ? std::nullopt : take(Direction::Request); index && accepted(*index))
+			giveBack(*index, -ECANCELED);
 		if (const auto index = take(Direction::Reply); index && received(*index)) drop(*index);
 	}
 	// What still finds no room stays OWNED by this port: recovery, or its next owner's supervisor, sends it on.

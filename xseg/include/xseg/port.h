@@ -86,6 +86,9 @@ public:
 	/// one thread. Errors: EBUSY (bound), EINVAL (number), ENOSPC or ENOMEM (no memory for its rings).
 	static Result<std::unique_ptr<Port>> bind(const Segment &segment, const BellFds &bells, BufferPool &buffers,
 	                                          PortNo number, const BindOptions &options);
+	/// For a peer whose successor can do all it could: when this port unbinds, the requests in its ring stay there for whoever
+	/// binds it next, instead of being failed back.
+	void leaveQueueToSuccessor() { m_leaveQueue = true; }
 	/// Unbinds: what is queued is failed back; own runs are returned, those with requests still out when they are home.
 	/// No RequestRef of this port may be left.
 	~Port();
@@ -154,6 +157,7 @@ private:
 	uint64_t m_me; ///< owner word of this process
 	BindOptions m_options;
 	uint32_t m_generation = 0;
+	bool m_leaveQueue = false;
 	uint32_t m_inflight = 0, m_forwarded = 0; ///< each at most half a ring: a reply always finds room in ours
 	int m_lastError = 0;
 	std::array<uint64_t, 2> m_heads{}; ///< our own copy, by Direction
