@@ -147,10 +147,13 @@ void Client::answered(RequestRef reply)
 		checkRead(reply, out);
 	} else if (status == 0) {
 		for (uint32_t slot = out.first; slot < out.first + out.count; ++slot) {
+			if (m_ledger.recorded[m_role * kSlots + slot] != slots()[slot].underWay)
+				return m_ledger.violation("client %u: slot %u is acknowledged, but not recorded", m_role, slot);
 			slots()[slot].acknowledged = slots()[slot].underWay.load();
 			slots()[slot].underWay = 0; // killed before this: it is written once more, which changes nothing
 		}
 	}
+	std::ranges::fill(reply.data(), std::byte{0xdd}); // ours again: whoever still writes it to the disk shows it
 }
 
 void Client::checkRead(const RequestRef &reply, const Out &out)

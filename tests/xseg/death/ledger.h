@@ -32,6 +32,7 @@ struct Ledger {
 	char firstViolation[256];
 	Slot slot[kClients][kSlots];
 	std::atomic<uint64_t> disk[kClients * kSlots][kSlotWords];
+	std::atomic<uint64_t> recorded[kClients * kSlots];              ///< the composer's last step of a write
 	std::atomic<uint32_t> once[kOnceIds]; ///< how often an operation that must not be repeated was carried out
 
 	__attribute__((format(printf, 2, 3))) void violation(const char *format, ...)

@@ -6,7 +6,8 @@
 //   client    writes and reads its slots of the disk through the composer, and sends operations that must not be repeated
 //             straight to the blocker
 //   composer  one slot: asks the blocker something (not repeatable), changes the request and forwards it on. Several slots:
-//             makes parts, own requests that speak of the client's buffer (or of a copy), and answers when all are back
+//             makes parts, own requests that speak of the client's buffer (or of a copy). A write then has to be recorded
+//             (not repeatable), and only then is answered
 //   blocker   holds a few requests in hand, carries them out in any order
 #pragma once
 
@@ -24,7 +25,7 @@ enum Role : uint32_t { kClientA, kClientB, kComposer, kBlocker, kRoles };
 constexpr PortNo portOf(Role role) { return PortNo(role + 1); }
 
 /// `size` = number of slots, `offset` = the first of them on the disk.
-enum Operation : uint16_t { kWrite = 1, kRead, kOnce, kAsk, kStoreWrite, kStoreRead };
+enum Operation : uint16_t { kWrite = 1, kRead, kOnce, kAsk, kStoreWrite, kStoreRead, kRecord };
 
 constexpr Verdict policy(uint16_t op)
 {

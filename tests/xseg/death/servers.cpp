@@ -27,10 +27,11 @@ private:
 		uint32_t slot;
 		bool copied;
 	};
+	enum class Step : uint8_t { Asking, Storing, Recording };
 	struct Single {
 		Operation op;
 		uint64_t offset;
-		bool asked = false;
+		Step step = Step::Asking;
 	};
 
 	bool turn() override;
@@ -39,6 +40,7 @@ private:
 	bool sendParts();
 	void replied(RequestRef reply);
 	void joined(RequestRef part);
+	void record(RequestRef request, uint64_t offset);
 
 	std::map<RequestIndex, Whole> m_wholes;
 	std::map<RequestIndex, Part> m_parts;
@@ -110,15 +112,19 @@ void Composer::replied(RequestRef reply)
 	const auto found = m_singles.find(reply.index());
 	if (found == m_singles.end()) return m_ledger.violation("composer: a reply to what it never forwarded");
 	Single &single = found->second;
-	if (!single.asked && reply->status == 0) {
-		single.asked = true;
+	const int32_t status = reply->status;
+	if (status == 0 && single.step == Step::Storing && single.op == kWrite) {
+		single.step = Step::Recording;
+		return record(std::move(reply), single.offset);
+	}
+	if (status == 0 && single.step == Step::Asking) {
+		single.step = Step::Storing;
 		reply->op = single.op == kWrite ? kStoreWrite : kStoreRead;
 		reply.setArgs(single.offset);
 		return forward(std::move(reply), portOf(kBlocker));
 	}
 	reply->op = single.op;
 	m_singles.erase(found);
-	const int32_t status = reply->status;
 	respond(std::move(reply), status);
 }
 
@@ -135,7 +141,17 @@ void Composer::joined(RequestRef part)
 	RequestRef request = std::move(whole.request);
 	const int32_t status = whole.status;
 	m_wholes.erase(index);
-	respond(std::move(request), status);
+	if (status != 0 || request->op == kRead) return respond(std::move(request), status);
+	m_singles[index] = {.op = kWrite, .offset = request->offset, .step = Step::Recording};
+	const uint64_t offset = request->offset;
+	record(std::move(request), offset);
+}
+
+void Composer::record(RequestRef request, uint64_t offset)
+{
+	request->op = kRecord;
+	request.setArgs(offset);
+	forward(std::move(request), portOf(kBlocker));
 }
 
 class Blocker final : public Worker {
@@ -181,8 +197,19 @@ void Blocker::carryOut(RequestRef request)
 		for (uint32_t n = 0; n < kSlotWords; ++n) {
 			uint64_t word = m_ledger.disk[offset][n];
 			if (op == kStoreWrite) std::memcpy(&word, &data[n * 8], 8);
+			// Whatever is written here is what this slot's client is writing now: nothing old, nobody else's buffer.
+			const uint64_t wanted = m_ledger.slot[offset / kSlots][offset % kSlots].underWay;
+			if (op == kStoreWrite && word != Ledger::wordOf(wanted, n))
+				m_ledger.violation("blocker: word %u of slot %u would become %llx, under way is %llx", n, unsigned(offset),
+				                   static_cast<unsigned long long>(word), static_cast<unsigned long long>(wanted));
 			if (op == kStoreWrite) m_ledger.disk[offset][n] = word;
 			std::memcpy(&data[n * 8], &word, 8);
+		}
+	} else if (op == kRecord && offset + data.size() / kSlotBytes <= kClients * kSlots) {
+		for (uint64_t i = 0; i < data.size() / kSlotBytes; ++i) {
+			uint64_t word;
+			std::memcpy(&word, &data[i * kSlotBytes], 8);
+			m_ledger.recorded[offset + i] = word >> 8;
 		}
 	} else if (op != kAsk) {
 		m_ledger.violation("blocker: a request that nobody sent: op %u, offset %llu, data %zu", op,
