@@ -10,7 +10,9 @@
 //   detach    the OpenVolume goes; everything submitted through it must be done by then
 //
 // A face owns its VolumeIo and the buffer in it, until done(): it comes when nobody below touches the buffer any more, and
-// not before, whatever a client's deadline says. One thread.
+// not before, whatever a client's deadline says. When a peer below dies, done() comes later, and says nothing of it. E-PEER:
+// this gateway stops before the volume was back; the I/O may have been carried out or not, and whoever connects to the next
+// gateway may send it again. One thread.
 #pragma once
 
 #include "daemon/base/errors.h"
@@ -48,6 +50,7 @@ struct VolumeIo {
 	ErrorCode error = ErrorCode::Failed; ///< when not ok
 	// ---- the session's, while it is submitted; the face's, before and after
 	VolumeIo *next = nullptr;
+	uint64_t sequence = 0; ///< rises with each submit()
 };
 
 class Front {

@@ -15,7 +15,25 @@ namespace {
 constexpr uint32_t kControlInflight = 64;
 constexpr uint32_t kListBytes = 64 * 1024;
 constexpr uint16_t kStateLive = 1;
+constexpr uint64_t kWatchMs = 500;     ///< an idle session learns this late that its composer has gone
+constexpr uint64_t kOpenRetryMs = 50;
+constexpr uint64_t kNsPerMs = 1'000'000;
 constexpr size_t kMaxListed = 1u << 16; ///< nobody picks from more, and a broken peer must not fill our memory
+
+/// Errors that end by themselves: I/O waits for that rather than failing.
+bool passes(ErrorCode code)
+{
+	switch (code) {
+	case ErrorCode::Peer:
+	case ErrorCode::Busy:
+	case ErrorCode::Locked:
+	case ErrorCode::NoSpace:
+	case ErrorCode::Limit:
+	case ErrorCode::Timeout:
+	case ErrorCode::Cancelled: return true;
+	default: return false;
+	}
+}
 
 } // namespace
 
@@ -26,7 +44,7 @@ void OpenVolume::reset()
 
 VolumeSessions::VolumeSessions(runtime::Reactor &reactor, spdlog::logger &log, const Options &options)
     : m_reactor(reactor), m_log(log), m_options(options), m_buffers(reactor.segment(), options.firstPort),
-      m_table(reactor.segment().geometry().requests, nullptr)
+      m_table(reactor.segment().geometry().requests, nullptr), m_watch(reactor, [this] { watch(); })
 {
 }
 
@@ -41,10 +59,20 @@ Result<void> VolumeSessions::start()
 	return {};
 }
 
+void VolumeSessions::beginStop()
+{
+	if (std::exchange(m_stopping, true)) return;
+	m_giveUpNs = runtime::Reactor::nowNs() + kStopPatienceMs * kNsPerMs;
+}
+
+bool VolumeSessions::patienceIsOver() const { return m_stopping && runtime::Reactor::nowNs() >= m_giveUpNs; }
+
 Task<Result<void>> VolumeSessions::stop()
 {
+	beginStop();
 	while (!m_sessions.empty()) co_await m_closed.wait();
 	co_await m_reactor.sleepMs(0); // out of the handler that woke us: its port goes now
+	m_watch.cancel();
 	m_caller.reset();
 	m_control.reset();
 	co_return std::move(m_closeResult);
@@ -69,23 +97,35 @@ void VolumeSessions::onReply(runtime::ServedPort &, xseg::RequestRef request) { 
 
 Task<Result<OpenVolume>> VolumeSessions::open(std::string name)
 {
-	Result<AttachReply> attached = co_await attach(name);
+	Result<AttachReply> attached = co_await attachPatiently(name);
 	if (!attached) co_return tl::unexpected<Error>(attached.error());
 	VolumeSession *shared = find(attached->volume);
-	Result<VolumeSession *> session = shared ? Result<VolumeSession *>(shared) : create(*attached);
+	Result<VolumeSession *> session = shared ? Result<VolumeSession *>(shared) : create(name, *attached);
 	OpenVolume opened;
 	if (session) opened = OpenVolume(*this, **session);
 	if (shared) shared->setSize(attached->sizeBytes);
 	if (opened && !shared) co_return std::move(opened);
 
 	// This attachment is not needed. `opened` holds the volume meanwhile, so that it does not close in between.
-	const Result<void> detached = co_await detach(attached->sessionPort, attached->key);
+	const Result<void> detached = co_await detach(*attached);
 	if (!detached) m_log.warn("{}: {}", name, detached.error().message);
 	if (!session) co_return tl::unexpected<Error>(session.error().within("Cannot open " + name));
 	co_return std::move(opened);
 }
 
-Task<Result<AttachReply>> VolumeSessions::attach(const std::string &name)
+/// Composer or mapper may just be away.
+Task<Result<AttachReply>> VolumeSessions::attachPatiently(std::string name)
+{
+	const uint64_t until = runtime::Reactor::nowNs() + kOpenPatienceMs * kNsPerMs;
+	for (;;) {
+		Result<AttachReply> attached = co_await attach(name, m_options.onlyOpened);
+		const bool wait = !attached && attached.error().code == ErrorCode::Peer && runtime::Reactor::nowNs() < until;
+		if (!wait || patienceIsOver()) co_return std::move(attached);
+		co_await m_reactor.sleepMs(kOpenRetryMs);
+	}
+}
+
+Task<Result<AttachReply>> VolumeSessions::attach(std::string name, bool onlyIfOpened)
 {
 	ARCHIPELAGO_ASSERT(!name.empty() && name.size() <= kMaxNameBytes);
 	xseg::RequestRef request = co_await m_caller->acquire(kControlBytes);
@@ -95,7 +135,7 @@ Task<Result<AttachReply>> VolumeSessions::attach(const std::string &name)
 	request->size = name.size();
 	AttachArgs args;
 	args.holder = m_options.holder;
-	args.onlyIfOpened = m_options.onlyOpened;
+	args.onlyIfOpened = onlyIfOpened;
 	request.setArgs(args);
 	const xseg::RequestRef reply = co_await m_caller->call(std::move(request), m_options.composerPort);
 	const Result<void> result = runtime::controlResult(reply, "Cannot open " + name);
@@ -110,25 +150,72 @@ Task<Result<AttachReply>> VolumeSessions::attach(const std::string &name)
 VolumeSession *VolumeSessions::find(const VolumeId &volume)
 {
 	for (const auto &session : m_sessions)
-		if (!session->closing && session->volume() == volume) return session.get();
+		if (!session->closing && session->state() != VolumeSession::State::Failed && session->volume() == volume) return session.get();
 	return nullptr;
 }
 
 /// A session of its own on the lowest port that is free.
-Result<VolumeSession *> VolumeSessions::create(const AttachReply &attached)
+Result<VolumeSession *> VolumeSessions::create(std::string name, const AttachReply &attached)
 {
 	const auto taken = [this](uint32_t port) {
 		return std::ranges::any_of(m_sessions, [port](const auto &session) { return session->port() == port; });
 	};
 	for (uint32_t port = m_options.firstPort + 1u; port <= m_options.lastPort; ++port) {
 		if (taken(port)) continue;
-		auto session = VolumeSession::bind(m_reactor, m_buffers, m_table, static_cast<xseg::PortNo>(port), attached);
+		auto session = VolumeSession::bind(*this, m_reactor, m_buffers, static_cast<xseg::PortNo>(port), std::move(name), attached);
 		if (!session) return tl::unexpected<Error>(session.error());
 		m_sessions.push_back(std::move(*session));
+		if (!m_watch.active()) m_watch.startMs(kWatchMs);
 		return m_sessions.back().get();
 	}
 	return failure(ErrorCode::Limit, "all " + std::to_string(m_options.lastPort - m_options.firstPort) +
 	                                     " client ports of this gateway are in use. Disconnect clients, or raise its portno_end.");
+}
+
+// ---- again
+
+void VolumeSessions::watch()
+{
+	for (const auto &session : m_sessions) session->look();
+	if (!m_sessions.empty()) m_watch.startMs(kWatchMs);
+}
+
+void VolumeSessions::attachAnew(VolumeSession &session) { runtime::spawn(bringBack(session)); }
+
+/// The session stays meanwhile: close() waits for the end of this.
+Task<void> VolumeSessions::bringBack(VolumeSession &session)
+{
+	co_await m_reactor.sleepMs(0); // out of the handler that found it out
+	// The composer may have lost no more than its mapper: then it has our session still, and its port.
+	const Result<void> detached = co_await detach(session.attachment());
+	(void)detached; // whatever it says, that attachment is over
+	ErrorCode told = ErrorCode::Peer;
+	Error why{ErrorCode::Peer, "vlmcd did not come back before this gateway was stopped."};
+	while (!session.closing && !patienceIsOver()) {
+		if (const uint64_t delay = session.nextDelayMs()) co_await m_reactor.sleepMs(delay);
+		Result<AttachReply> attached = co_await attach(session.name(), false);
+		if (attached && attached->volume == session.volume() && attached->sizeBytes >= session.shape().sizeBytes) {
+			session.resume(*attached);
+			break;
+		}
+		if (!attached && passes(attached.error().code)) {
+			if (std::exchange(told, attached.error().code) != attached.error().code)
+				m_log.warn("volume {} still waits: {}", session.name(), attached.error().message);
+			continue;
+		}
+		if (attached) {
+			const bool other = attached->volume != session.volume();
+			why = other ? Error{ErrorCode::NotFound, "The volume of that name is another one now."}
+			            : Error{ErrorCode::Io, "The volume has become smaller meanwhile."};
+			const Result<void> givenBack = co_await detach(*attached);
+			if (!givenBack) m_log.warn("{}: {}", session.name(), givenBack.error().message);
+		} else {
+			why = std::move(attached.error());
+		}
+		break;
+	}
+	if (session.state() == VolumeSession::State::Away) session.giveUp(why);
+	m_settled.wakeAll();
 }
 
 // ---- close
@@ -143,7 +230,10 @@ void VolumeSessions::release(VolumeSession &session)
 
 Task<void> VolumeSessions::close(VolumeSession &session)
 {
-	Result<void> detached = co_await detach(session.sessionPort(), session.key());
+	co_await m_reactor.sleepMs(0); // out of its handlers
+	while (session.state() == VolumeSession::State::Away) co_await m_settled.wait();
+	Result<void> detached;
+	if (session.state() == VolumeSession::State::Attached) detached = co_await detach(session.attachment());
 	if (!detached) {
 		m_log.warn("{}", detached.error().message);
 		if (m_closeResult) m_closeResult = std::move(detached);
@@ -152,13 +242,15 @@ Task<void> VolumeSessions::close(VolumeSession &session)
 	m_closed.wakeAll();
 }
 
-Task<Result<void>> VolumeSessions::detach(xseg::PortNo sessionPort, uint64_t key)
+Task<Result<void>> VolumeSessions::detach(AttachReply attached)
 {
 	xseg::RequestRef request = co_await m_caller->acquire(0);
 	request->op = static_cast<uint16_t>(Op::VolDetach);
-	request.setArgs(VolumeArgs{.key = key});
-	const xseg::RequestRef reply = co_await m_caller->call(std::move(request), sessionPort);
-	co_return runtime::controlResult(reply, "Cannot detach a volume");
+	request.setArgs(VolumeArgs{.key = attached.key});
+	const xseg::RequestRef reply = co_await m_caller->call(std::move(request), attached.sessionPort);
+	Result<void> result = runtime::controlResult(reply, "Cannot detach a volume");
+	if (!result && result.error().code == ErrorCode::Peer) result = {}; // it is gone, and our attachment with it
+	co_return std::move(result);
 }
 
 // ---- list

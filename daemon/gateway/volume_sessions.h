@@ -7,6 +7,10 @@
 // Every open attaches at the composer, also when the volume is open already: only the mapper knows which volume bears a
 // name now, and whether it may be used. If that volume has a session here, the new attachment is given back and the session
 // is shared; so a flush of one client covers all, and the composer counts one client per gateway and volume.
+//
+// When composer or mapper die, sessions are attached anew by their name, and it must be the same volume, not smaller: else
+// their I/O fails, because what was written to one volume must not go on in another. It is tried again as long as it takes;
+// an open() that comes meanwhile waits for some seconds.
 #pragma once
 
 #include "daemon/base/log.h"
@@ -49,7 +53,7 @@ private:
 	VolumeSession *m_session = nullptr;
 };
 
-class VolumeSessions : private runtime::PortHandler {
+class VolumeSessions : private runtime::PortHandler, private SessionHost {
 public:
 	struct Options {
 		xseg::PortNo firstPort = 0, lastPort = 0; ///< the first is for control, the others for volumes
@@ -62,8 +66,12 @@ public:
 
 	/// Takes the control port. E-PEER.
 	Result<void> start();
-	/// Waits until every volume is detached; all OpenVolumes must be gone. Nothing may be opened any more.
+	/// Nothing may be opened any more, and a volume that is away gets kStopPatienceMs to come back: then its I/O fails with
+	/// E-PEER, so that its users can go.
+	void beginStop();
+	/// beginStop(), then waits until every volume is detached; all OpenVolumes must be gone.
 	runtime::Task<Result<void>> stop();
+	static constexpr uint64_t kStopPatienceMs = 2000, kOpenPatienceMs = 3000;
 
 	/// E-NOTFOUND, E-NOTOPEN (onlyOpened), E-LIMIT, E-PEER, and what opening a map can end in.
 	runtime::Task<Result<OpenVolume>> open(std::string name);
@@ -77,9 +85,16 @@ private:
 	friend class OpenVolume;
 	void onRequest(runtime::ServedPort &port, xseg::RequestRef request) override;
 	void onReply(runtime::ServedPort &port, xseg::RequestRef request) override;
-	runtime::Task<Result<AttachReply>> attach(const std::string &name);
-	runtime::Task<Result<void>> detach(xseg::PortNo sessionPort, uint64_t key);
-	Result<VolumeSession *> create(const AttachReply &attached);
+	void attachAnew(VolumeSession &session) override;
+	IoTable &table() override { return m_table; }
+	spdlog::logger &log() override { return m_log; }
+	runtime::Task<Result<AttachReply>> attach(std::string name, bool onlyIfOpened);
+	runtime::Task<Result<AttachReply>> attachPatiently(std::string name);
+	runtime::Task<void> bringBack(VolumeSession &session);
+	runtime::Task<Result<void>> detach(AttachReply attached);
+	Result<VolumeSession *> create(std::string name, const AttachReply &attached);
+	bool patienceIsOver() const;
+	void watch();
 	VolumeSession *find(const VolumeId &volume);
 	void release(VolumeSession &session);
 	runtime::Task<void> close(VolumeSession &session);
@@ -92,6 +107,10 @@ private:
 	std::unique_ptr<runtime::ServedPort> m_control;
 	std::optional<runtime::Caller> m_caller;
 	std::vector<std::unique_ptr<VolumeSession>> m_sessions;
+	runtime::Timer m_watch;        ///< while there are sessions
+	bool m_stopping = false;
+	uint64_t m_giveUpNs = 0;       ///< when stopping
+	runtime::WaitList m_settled;   ///< a session that was Away is not any more
 	runtime::WaitList m_closed;
 	Result<void> m_closeResult; ///< the first detach that failed
 };

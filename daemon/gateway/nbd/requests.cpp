@@ -190,6 +190,9 @@ void Connection::pieceDone(Piece &piece)
 	if (!piece.ok && request.error == WireError::None) request.error = wireError(piece.error);
 	if (piece.op == Op::VolWrite) freeBuffer(piece);
 	--request.piecesOut;
+	// The gateway stops while the volume is away. An error would be final for the client; one whose connection breaks connects
+	// again and sends it again.
+	if (!piece.ok && piece.error == ErrorCode::Peer) breakOff();
 	// The rest of a long one is left alone when it failed, or when nobody waits for it any more.
 	const bool wanted = request.error == WireError::None && !request.late && m_state != State::Broken;
 	if (request.spanEnd && wanted && submitNext(piece)) return;

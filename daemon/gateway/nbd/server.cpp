@@ -128,6 +128,7 @@ Task<Result<void>> NbdGateway::start()
 Task<Result<void>> NbdGateway::stop()
 {
 	m_stopping = true;
+	m_volumes.beginStop();
 	m_listener->shutdown();
 	for (Client &client : m_clients) {
 		if (client.connection)

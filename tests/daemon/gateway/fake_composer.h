@@ -39,6 +39,26 @@ public:
 		for (auto &[session, request] : then) serve(*session, std::move(request));
 	}
 	size_t sessionCount() const { return sessions.size(); }
+	/// As recovery leaves a composer that was killed: its ports are bound no more, what it had in hand has failed back.
+	void die()
+	{
+		held.clear();
+		sessions.clear();
+		control.leave();
+	}
+	/// Its successor.
+	void live()
+	{
+		holding = false;
+		control.bind();
+	}
+	/// Takes the next I/O that was held.
+	xseg::RequestRef takeHeld()
+	{
+		xseg::RequestRef request = std::move(held.front().second);
+		held.pop_front();
+		return request;
+	}
 
 	struct Session {
 		Session(Rig &r, xseg::PortNo port, std::string v, uint64_t k) : actor(r, port), volume(std::move(v)), key(k) {}
@@ -62,6 +82,7 @@ public:
 		bool operator==(const Span &) const = default;
 	};
 	std::vector<Span> spans; ///< trims and zeros that were asked for
+	std::vector<std::pair<Op, uint64_t>> served; ///< operation and offset of I/O, in order
 	unsigned foreign = 0; ///< requests that were meant for another attachment
 	uint64_t lastKey = 100;
 	AttachArgs lastAttach;
@@ -133,6 +154,7 @@ private:
 			held.emplace_back(&session, std::move(request));
 			return;
 		}
+		served.emplace_back(opOf(request), request->offset);
 		if (failIoWith) return session.actor.respond(std::move(request), failIoWith);
 		auto &store = volumes.at(session.volume).data;
 		const auto data = request.data();

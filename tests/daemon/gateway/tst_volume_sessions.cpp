@@ -2,9 +2,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //
 // Opening, sharing and closing volumes at the composer, and I/O through a session.
-#include "tests/daemon/gateway/fake_composer.h"
-
-#include "daemon/gateway/volume_sessions.h"
+#include "tests/daemon/gateway/sessions_rig.h"
 
 using namespace archipelago;
 using namespace archipelago::testing;
@@ -12,53 +10,6 @@ using gateway::Front;
 using gateway::OpenVolume;
 using gateway::VolumeIo;
 using gateway::VolumeSessions;
-
-namespace {
-
-struct SessionsRig : Rig {
-	FakeComposer composer{*this, 4u << 20};
-	std::shared_ptr<spdlog::logger> log = roleLogger("gateway");
-	std::unique_ptr<VolumeSessions> volumes;
-
-	explicit SessionsRig(uint32_t sessions = 3, bool onlyOpened = false)
-	{
-		VolumeSessions::Options options;
-		options.firstPort = 40;
-		options.lastPort = static_cast<xseg::PortNo>(40 + sessions);
-		options.composerPort = kFakeControl;
-		options.holder = Holder::Nbd;
-		options.onlyOpened = onlyOpened;
-		volumes = std::make_unique<VolumeSessions>(*reactor, *log, options);
-		if (!volumes->start()) qFatal("start");
-	}
-	~SessionsRig() { run(stop()); }
-	runtime::Task<void> stop()
-	{
-		const Result<void> stopped = co_await volumes->stop();
-		(void)stopped;
-	}
-	Result<OpenVolume> open(const std::string &name)
-	{
-		Result<OpenVolume> out = failure(ErrorCode::Failed, "");
-		run(openInto(name, out));
-		return out;
-	}
-	runtime::Task<void> openInto(std::string name, Result<OpenVolume> &out) { out = co_await volumes->open(std::move(name)); }
-};
-
-struct Io : VolumeIo {
-	bool finished = false;
-	Io(Op what, uint64_t at, uint32_t bytes, uint32_t where)
-	{
-		op = what;
-		offset = at;
-		length = bytes;
-		buffer = where;
-		done = [](VolumeIo &io) { static_cast<Io &>(io).finished = true; };
-	}
-};
-
-} // namespace
 
 class VolumeSessionsTest : public QObject {
 	Q_OBJECT
