@@ -12,7 +12,7 @@ namespace archipelago::service {
 namespace {
 
 constexpr std::array kDelaysMs = {0, 100, 200, 500, 1'000, 2'000, 5'000, 10'000, 30'000};
-constexpr qint64 kAsGoodAsNewMs = 1'000;
+constexpr qint64 kAsGoodAsNewMs = 500;
 
 } // namespace
 

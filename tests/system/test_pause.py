@@ -14,7 +14,7 @@ from instance import BIN, Instance, Load, SPLIT, rounds
 
 
 class Meter(threading.Thread):
-    """Writes and reads back 4 KiB pieces; remembers when each write began and how long it took."""
+    """Writes and reads back 4 KiB pieces; remembers when each operation began and ended."""
 
     def __init__(self, uri):
         super().__init__()
@@ -29,16 +29,20 @@ class Meter(threading.Thread):
                 n += 1
                 data = n.to_bytes(8, "little") * 512
                 offset = (n * 7919 % 4096) * 4096
-                began = time.monotonic()
-                self.client.pwrite(data, offset)
-                self.samples.append((began, time.monotonic()))
+                self.timed(self.client.pwrite, data, offset)
                 if n % 16 == 0:
-                    self.client.flush()
-                if self.client.pread(4096, offset) != data:
+                    self.timed(self.client.flush)
+                if self.timed(self.client.pread, 4096, offset) != data:
                     raise AssertionError(f"write {n} reads back differently")
             self.client.shutdown()
         except Exception as e:  # the test reports it
             self.error = e
+
+    def timed(self, what, *args):
+        began = time.monotonic()
+        result = what(*args)
+        self.samples.append((began, time.monotonic()))
+        return result
 
     def __enter__(self):
         self.start()
@@ -48,7 +52,7 @@ class Meter(threading.Thread):
         self.join(60)
 
     def pause_around(self, moment):
-        """The longest write that was under way at `moment` or began within half a second after it."""
+        """The longest operation that was under way at `moment` or began within half a second after it."""
         return max((b - a for a, b in self.samples if b > moment and a < moment + 0.5), default=0)
 
 
@@ -64,10 +68,9 @@ class Pause(unittest.TestCase):
             with Load(it, "v", "--rw=randrw", "--verify_backlog=256", "--bsrange=4k-256k", "--bs_unaligned=0", "--iodepth=16",
                       "--size=256M", "--fsync=64") as load, meter:
                 for n in range(kills):
-                    # Long enough for some I/O between two deaths; sometimes in the middle of the recovery of the last one.
-                    select.select([], [], [], dice.choice((0.02, 0.1, 0.3, 0.6)))
-                    if dice.random() < 0.8:
-                        it.wait_for("the data host", lambda: self.alive(it))
+                    # Now and then at once after it came up, or even while it does: then the next try waits a little longer.
+                    it.wait_for("the data host", lambda: self.alive(it) or dice.random() < 0.01)
+                    select.select([], [], [], dice.choice((0.02, 0.55, 0.6, 0.65, 0.7)))
                     if not self.alive(it):
                         continue
                     moments.append(time.monotonic())
@@ -78,7 +81,7 @@ class Pause(unittest.TestCase):
                 load.end()
             self.assertIsNone(meter.error)
             pauses = sorted(meter.pause_around(m) for m in moments)
-            print(f"{len(moments)} kills, {len(meter.samples)} writes; pause: median {statistics.median(pauses) * 1000:.0f} ms, "
+            print(f"{len(moments)} kills, {len(meter.samples)} operations; pause: median {statistics.median(pauses) * 1000:.0f} ms, "
                   f"90 % {pauses[len(pauses) * 9 // 10] * 1000:.0f} ms, longest {pauses[-1] * 1000:.0f} ms")
             self.assertGreater(len(moments), kills * 2 // 3)
             self.assertLess(pauses[len(pauses) * 9 // 10], 1.0)

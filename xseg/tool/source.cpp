@@ -37,7 +37,8 @@ Result<Source> fetch(const std::filesystem::path &socket)
 	auto segment = Segment::attach(std::move(message->fds.front()));
 	if (!segment) return failure(segment.error().errnum, socket.string() + ": " + segment.error().what);
 	message->fds.erase(message->fds.begin());
-	if (message->fds.size() != segment->geometry().waiters)
+	// One bell for each waiter that is used; a segment may have room for more.
+	if (message->fds.size() > segment->geometry().waiters)
 		return failure(EPROTO, socket.string() + " sent " + std::to_string(message->fds.size()) + " bells for " +
 		                           std::to_string(segment->geometry().waiters) + " waiters");
 	return Source{std::move(*segment), std::move(message->fds), socket};
