@@ -93,6 +93,7 @@ private:
 	void answer(Slot &slot);
 	Slot *takeSlot(xseg::RequestRef request);
 	xseg::RequestRef giveBack(Slot &slot);
+	void wakeStop();
 	// ---- a full store
 	bool admit(Slot &slot);
 	void askForRoom(Slot &slot);
@@ -201,9 +202,15 @@ xseg::RequestRef Blocker::giveBack(Slot &slot)
 	m_headroom.done(std::exchange(slot.taken, 0));
 	if (!m_free && !m_stopping) m_port->pauseRequests(false);
 	slot.nextFree = std::exchange(m_free, &slot);
-	// In a turn of its own: what stop() waits for may end this peer and its store, and the store is calling us.
-	if (--m_inflight == 0 && m_stopping) m_reactor.post([this] { m_quiet.wakeAll(); });
+	if (--m_inflight == 0) wakeStop();
 	return std::move(slot.request);
+}
+
+/// Once, by the last that stop() waits for. In a turn of its own: it may end this peer and its store, and the store is
+/// calling us.
+void Blocker::wakeStop()
+{
+	if (m_stopping && m_inflight == 0 && !m_headroom.looking()) m_reactor.post([this] { m_quiet.wakeAll(); });
 }
 
 void Blocker::begin(Slot &slot)
@@ -354,7 +361,7 @@ void Blocker::park(Slot &slot)
 /// After a look, and when a slot is free again. Only the former can say that there is no room.
 void Blocker::admitWaiting(bool justLooked)
 {
-	if (m_stopping) return m_reactor.post([this] { m_quiet.wakeAll(); });
+	if (m_stopping) return wakeStop();
 	while (!m_waiting.empty() && m_free && admitFirst(justLooked)) {}
 	if (!m_waiting.empty() && !m_headroom.looking()) m_headroom.lookLater();
 }

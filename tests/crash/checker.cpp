@@ -1,0 +1,226 @@
+// SPDX-FileCopyrightText: The Archipelago project
+// SPDX-License-Identifier: GPL-3.0-or-later
+//
+// See checker.h.
+#include "tests/crash/checker.h"
+
+#include <algorithm>
+#include <set>
+
+namespace archipelago::testing {
+
+namespace {
+
+using store::CrashImage;
+using Medium = std::array<CrashImage, 2>; ///< blocks, maps
+using Left = std::array<CrashImage::Objects, 2>;
+
+constexpr size_t kProblemsToFind = 3;
+
+runtime::Task<void> fill(store::MemoryStore &disk, const CrashImage::Objects &objects)
+{
+	const Result<void> opened = co_await disk.open(true);
+	const Result<void> loaded = co_await CrashImage::load(disk, objects);
+	ARCHIPELAGO_ASSERT(opened && loaded);
+}
+
+class Checker {
+public:
+	Checker(Rig &rig, const Run &run, uint64_t seed, const Tamper *tamper)
+	    : m_rig(rig), m_run(run), m_tamper(tamper), m_random(seed), m_client(rig)
+	{
+	}
+	/// What is wrong with what a cut at that moment left; empty: nothing.
+	std::string check(const Left &left, Moment cut, bool twice);
+	Left cutPower(const Medium &medium) { return cutPower(medium, m_random); }
+	std::mt19937_64 &random() { return m_random; }
+
+private:
+	static Left cutPower(const Medium &medium, std::mt19937_64 &random)
+	{
+		Left left;
+		for (size_t i = 0; i < left.size(); ++i) left[i] = medium[i].afterPowerCut(random);
+		return left;
+	}
+	using Shown = std::map<std::pair<std::string, uint64_t>, uint64_t>;
+
+	void start(Disks &disks, const Left &left, store::Recording *recording);
+	std::string names(Moment cut);
+	std::string look(Moment cut, Shown &shown);
+	std::string lookAgain(const Shown &shown);
+	std::string use();
+
+	Rig &m_rig;
+	const Run &m_run;
+	const Tamper *m_tamper;
+	std::mt19937_64 m_random;
+	NodeClient m_client;
+	std::optional<Node> m_node;
+	std::map<std::string, xseg::PortNo> m_sessions;
+	uint8_t m_boot = 1;
+};
+
+void Checker::start(Disks &disks, const Left &left, store::Recording *recording)
+{
+	m_rig.run(fill(disks.blocks, left[0]));
+	m_rig.run(fill(disks.maps, left[1]));
+	NodeOptions options;
+	options.recording = recording;
+	options.boot = Run::boot();
+	if (!m_tamper || !m_tamper->sameBoot) options.boot[15] = ++m_boot;
+	if (m_tamper) options.tamper = m_tamper->always;
+	m_sessions.clear();
+	m_node.emplace(m_rig, disks, options);
+}
+
+std::string Checker::check(const Left &left, Moment cut, bool twice)
+{
+	const uint64_t second = m_random(); // how much the second cut draws depends on ids, which are not the seed's
+	Shown shown;
+	store::Recording recording;
+	std::string problem;
+	{
+		Disks disks;
+		start(disks, left, &recording);
+		problem = names(cut);
+		if (problem.empty()) problem = look(cut, shown);
+		if (!twice) {
+			if (problem.empty()) problem = use();
+			for (const auto &[name, session] : m_sessions)
+				if (m_client.detach(session) != 0 && problem.empty()) problem = name + " cannot be detached";
+			const Result<void> stopped = m_node->stop();
+			if (!stopped && problem.empty()) problem = "stop fails: " + stopped.error().message;
+		}
+		m_node.reset();
+	}
+	if (!twice || !problem.empty()) return problem;
+
+	Medium medium{CrashImage(left[0]), CrashImage(left[1])};
+	for (const store::Step &step : recording) medium[step.store].apply(step);
+	Disks disks;
+	std::mt19937_64 random(second);
+	start(disks, cutPower(medium, random), nullptr);
+	problem = names(cut);
+	if (problem.empty()) problem = lookAgain(shown);
+	m_node.reset();
+	return problem.empty() ? problem : "after a second power cut: " + problem;
+}
+
+std::string Checker::names(Moment cut)
+{
+	const auto listed = m_client.list();
+	if (!listed) return "the volumes cannot be listed";
+	std::set<std::string> there(listed->begin(), listed->end());
+	if (there.size() != listed->size()) return "a volume is listed twice";
+	for (const RunVolume &volume : m_run.volumes()) {
+		const bool listedOne = there.erase(volume.name) > 0;
+		const bool must = volume.created && *volume.created <= cut && !(volume.removeSent && *volume.removeSent <= cut);
+		const bool mustNot = (volume.removed && *volume.removed <= cut) || *volume.createSent >= cut;
+		if (must && !listedOne) return volume.name + " was created and is not there";
+		if (mustNot && listedOne) return volume.name + " should not be there";
+	}
+	return there.empty() ? "" : "a volume of a strange name: " + *there.begin();
+}
+
+std::string Checker::look(Moment cut, Shown &shown)
+{
+	for (const RunVolume &volume : m_run.volumes()) {
+		if (!volume.created || *volume.created > cut || (volume.removeSent && *volume.removeSent <= cut)) continue;
+		const int session = m_client.attach(volume.name);
+		if (session <= 0) return volume.name + " cannot be opened: " + std::to_string(session);
+		m_sessions[volume.name] = static_cast<xseg::PortNo>(session);
+		for (const uint64_t sector : volume.history.sectors()) {
+			const auto reply = m_client.call(m_client.io(Op::VolRead, sector * kSectorBytes, kSectorBytes), m_sessions[volume.name]);
+			const auto version = reply->status == 0 ? versionOf(reply.data()) : std::nullopt;
+			if (!version || !volume.history.allowedAfterPowerCut(sector, *version, cut))
+				return volume.name + " sector " + std::to_string(sector) + " reads " +
+				       (version ? std::to_string(*version) : "nonsense") + " (status " + std::to_string(reply->status) + "), of" +
+				       volume.history.describe(sector);
+			shown[{volume.name, sector}] = *version;
+		}
+	}
+	return "";
+}
+
+std::string Checker::lookAgain(const Shown &shown)
+{
+	for (const auto &[where, before] : shown) {
+		const auto &[name, sector] = where;
+		if (!m_sessions.contains(name)) {
+			const int session = m_client.attach(name);
+			if (session <= 0) return name + " cannot be opened: " + std::to_string(session);
+			m_sessions[name] = static_cast<xseg::PortNo>(session);
+		}
+		const auto reply = m_client.call(m_client.io(Op::VolRead, sector * kSectorBytes, kSectorBytes), m_sessions[name]);
+		const auto version = reply->status == 0 ? versionOf(reply.data()) : std::nullopt;
+		if (version != before)
+			return name + " sector " + std::to_string(sector) + " showed " + std::to_string(before) + " and now reads " +
+			       (version ? std::to_string(*version) : "nonsense") + " (status " + std::to_string(reply->status) + ")";
+	}
+	return "";
+}
+
+/// Something in a block that may be mapped and something in one that may not be.
+std::string Checker::use()
+{
+	for (const auto &[name, session] : m_sessions) {
+		for (const uint64_t block : {uint64_t{0}, Run::kBlocks - 1}) {
+			const uint64_t offset = block * kBlockBytes + 64 * kSectorBytes, version = 1u << 20 | block;
+			xseg::RequestRef write = m_client.io(Op::VolWrite, offset, kSectorBytes);
+			fillSector(write.data(), version);
+			if (m_client.call(std::move(write), session)->status != 0) return name + " cannot be written";
+			if (m_client.call(m_client.io(Op::VolFlush, 0, 0), session)->status != 0) return name + " cannot be flushed";
+			const auto reply = m_client.call(m_client.io(Op::VolRead, offset, kSectorBytes), session);
+			if (reply->status != 0 || versionOf(reply.data()) != version) return name + " does not read what was written";
+		}
+	}
+	return "";
+}
+
+std::vector<Moment> moments(const Run &run, std::mt19937_64 &random, const CheckOptions &options)
+{
+	const std::set<Moment> promised(run.promises().begin(), run.promises().end());
+	std::vector<Moment> all(promised.begin(), promised.end());
+	for (Moment moment = 0; moment <= run.recording().size(); ++moment)
+		if (!promised.contains(moment) && random() % options.oneMomentIn == 0) all.push_back(moment);
+	std::shuffle(all.begin(), all.end(), random);
+	if (all.size() > options.maxCuts) all.resize(options.maxCuts);
+	std::sort(all.begin(), all.end());
+	return all;
+}
+
+} // namespace
+
+CheckResult checkRun(Rig &rig, const Run &run, uint64_t seed, const CheckOptions &options, const Tamper *tamper)
+{
+	Checker checker(rig, run, seed, tamper);
+	CheckResult result;
+	Medium medium;
+	Moment now = 0;
+	for (const Moment cut : moments(run, checker.random(), options)) {
+		for (; now < cut; ++now) {
+			const store::Step &step = run.recording()[now];
+			medium[step.store].apply(step);
+		}
+		++result.cuts;
+		for (unsigned image = 0; image < options.imagesPerCut; ++image) {
+			const Left left = checker.cutPower(medium);
+			const std::string problem = checker.check(left, cut, image == 0 && checker.random()() % 4 == 0);
+			++result.images;
+			if (!problem.empty())
+				result.problems.push_back("power cut at " + std::to_string(cut) + ", image " + std::to_string(image) + ": " + problem);
+			if (result.problems.size() >= kProblemsToFind) return result;
+		}
+	}
+	for (; now < run.recording().size(); ++now) {
+		const store::Step &step = run.recording()[now];
+		medium[step.store].apply(step);
+	}
+	for (const CrashImage &image : medium)
+		for (const auto &[id, name] : image.violations())
+			result.problems.push_back("a name was used twice: kind " + std::string(1, static_cast<char>(id.kind)) + " epoch " +
+			                          std::to_string(id.epoch) + " index " + std::to_string(id.index));
+	return result;
+}
+
+} // namespace archipelago::testing

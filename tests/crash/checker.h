@@ -1,0 +1,33 @@
+// SPDX-FileCopyrightText: The Archipelago project
+// SPDX-License-Identifier: GPL-3.0-or-later
+//
+// Checker: cuts the power of a recorded run at every promise and at sampled moments between, makes some of the disks that each
+// cut may leave (crash_image.h), starts a fresh node on each, and checks, with no manual step:
+//
+//   - the volumes that were created and not removed are there, the removed ones are not;
+//   - each can be opened: its map decodes;
+//   - every sector reads a version that its history allows: what was flushed or newer, never something else;
+//   - it can be written, flushed and read again, and the node stops without an error;
+//   - (of some) a second power cut after that open, before anything was written, shows the same again.
+#pragma once
+
+#include "daemon/store/fault/crash_image.h"
+#include "tests/crash/run.h"
+
+namespace archipelago::testing {
+
+struct CheckOptions {
+	unsigned imagesPerCut = 2;
+	unsigned oneMomentIn = 12; ///< of those at which nothing was promised
+	unsigned maxCuts = 60;     ///< of a run, chosen at random when there are more
+};
+
+struct CheckResult {
+	unsigned cuts = 0, images = 0;
+	std::vector<std::string> problems; ///< the first of each image; checking stops after a few
+};
+
+/// `rig` is one of its own, not that of the run.
+CheckResult checkRun(Rig &rig, const Run &run, uint64_t seed, const CheckOptions &options, const Tamper *tamper = nullptr);
+
+} // namespace archipelago::testing

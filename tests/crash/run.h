@@ -1,0 +1,98 @@
+// SPDX-FileCopyrightText: The Archipelago project
+// SPDX-License-Identifier: GPL-3.0-or-later
+//
+// Run: one recorded run of mixed work on a node, made from a seed: writes, reads, trims, flushes of several volumes at once,
+// volumes that come and go, clean restarts, kills at quiet and at busy moments. It checks on the way what a guest can see
+// (reads; after a kill everything acknowledged is there) and leaves what the checker needs: the recording, the histories,
+// and the moments at which something was promised.
+//
+// A Tamper breaks one rule of the protocol between mapper and stores, to see that the checker notices.
+#pragma once
+
+#include "tests/crash/history.h"
+#include "tests/crash/node.h"
+
+#include <random>
+
+namespace archipelago::testing {
+
+struct Tamper {
+	std::string rule;                                                               ///< as MAP_FORMAT.md and the model name it
+	std::function<void(store::FaultStore &blocks, store::FaultStore &maps)> always; ///< before each start
+	std::function<void(store::FaultStore &blocks, store::FaultStore &maps)> beforeClose;
+	bool sameBoot = false; ///< after a power cut the node believes that there was none
+};
+
+struct RunVolume {
+	std::string name;
+	History history;
+	std::optional<Moment> createSent, created, removeSent, removed;
+	xseg::PortNo session = 0; ///< 0: not attached
+	bool live() const { return created && !removeSent; }
+};
+
+class Run {
+public:
+	Run(Rig &rig, uint64_t seed, const Tamper *tamper = nullptr);
+	~Run();
+	/// Does so many pieces of work. Stops at the first problem.
+	void play(unsigned pieces);
+
+	const store::Recording &recording() const { return m_recording; }
+	const std::deque<RunVolume> &volumes() const { return m_volumes; }
+	/// When a flush, a restart, a creation was answered, and so on.
+	const std::vector<Moment> &promises() const { return m_promises; }
+	/// What a guest or operator saw that may not be.
+	const std::vector<std::string> &problems() const { return m_problems; }
+	static mapper::BootId boot() { return mapper::BootId{1}; }
+
+	struct Counts {
+		unsigned writes = 0, reads = 0, trims = 0, flushes = 0, creates = 0, removes = 0, restarts = 0, kills = 0;
+	};
+	const Counts &counts() const { return m_counts; }
+
+	static constexpr uint64_t kBlocks = 6;
+	static constexpr uint64_t kVolumeBytes = kBlocks * kBlockBytes;
+
+private:
+	struct Sent {
+		RunVolume *volume;
+		Op op;
+		uint64_t sector, sectors;
+		bool fua;
+		std::map<uint64_t, size_t> vouched; ///< flush
+	};
+	Moment now() const { return m_recording.size(); }
+	uint64_t pick(uint64_t below) { return m_random() % below; }
+	void promise() { m_promises.push_back(now()); }
+	void problem(const std::string &text);
+	void startNode();
+	void attachAll(bool afterKill);
+	void look(RunVolume &volume);
+	RunVolume *anyLive();
+	void someIo();
+	bool range(Sent &sent);
+	void send(Sent sent);
+	void answered(const Sent &sent, const xseg::RequestRef &reply);
+	void awaitAll();
+	void createVolume();
+	void removeVolume();
+	void restart();
+	void kill();
+
+	Rig &m_rig;
+	const Tamper *m_tamper;
+	std::mt19937_64 m_random;
+	store::Recording m_recording;
+	Disks m_disks;
+	NodeClient m_client;
+	std::optional<Node> m_node;
+	std::deque<RunVolume> m_volumes;
+	std::map<xseg::RequestIndex, Sent> m_sent;
+	std::vector<Moment> m_promises;
+	std::vector<std::string> m_problems;
+	uint64_t m_versions = 0;
+	Counts m_counts;
+};
+
+} // namespace archipelago::testing

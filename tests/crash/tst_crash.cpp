@@ -1,0 +1,127 @@
+// SPDX-FileCopyrightText: The Archipelago project
+// SPDX-License-Identifier: GPL-3.0-or-later
+//
+// The crash checker over recorded runs, and the negative controls that show that it sees. Ten runs; with ARCHIPELAGO_SOAK=1
+// two hundred. ARCHIPELAGO_SEED=N plays exactly that one: each problem names the seed of its run.
+#include "tests/crash/checker.h"
+
+#include "daemon/base/log.h"
+
+#include <QtTest>
+
+#include <cstdlib>
+
+using namespace archipelago;
+using namespace archipelago::testing;
+using store::Fault;
+using store::FaultStore;
+
+namespace {
+
+constexpr unsigned kPieces = 60; ///< of work in a run
+
+Fault fault(Fault::What what, Op op, std::optional<ObjectKind> kind = std::nullopt)
+{
+	Fault out;
+	out.what = what;
+	out.op = op;
+	out.kind = kind;
+	out.times = store::kForever;
+	return out;
+}
+
+std::vector<std::string> playAndCheck(uint64_t seed, const CheckOptions &options, const Tamper *tamper, std::string *counts)
+{
+	Rig runRig, checkRig;
+	Run run(runRig, seed, tamper);
+	run.play(kPieces);
+	std::vector<std::string> problems = run.problems();
+	CheckResult checked;
+	if (problems.empty()) {
+		checked = checkRun(checkRig, run, seed, options, tamper);
+		problems = checked.problems;
+	}
+	const Run::Counts &c = run.counts();
+	if (counts)
+		*counts = "seed " + std::to_string(seed) + ": " + std::to_string(run.recording().size()) + " steps, " +
+		          std::to_string(c.writes) + " writes, " + std::to_string(c.reads) + " reads, " + std::to_string(c.trims) +
+		          " trims, " + std::to_string(c.flushes) + " flushes, " + std::to_string(c.creates) + " creates, " +
+		          std::to_string(c.removes) + " removes, " + std::to_string(c.restarts) + " restarts, " +
+		          std::to_string(c.kills) + " kills; " + std::to_string(checked.cuts) + " cuts, " +
+		          std::to_string(checked.images) + " images";
+	return problems;
+}
+
+} // namespace
+
+class TestCrash : public QObject {
+	Q_OBJECT
+
+private slots:
+	/// Each kill makes the mapper complain, rightly.
+	void initTestCase()
+	{
+		for (const char *role : {"blockerb", "blockerm", "mapperd", "vlmcd"}) roleLogger(role)->set_level(spdlog::level::off);
+	}
+
+	void everyRunSurvivesEveryCut()
+	{
+		const char *one = std::getenv("ARCHIPELAGO_SEED");
+		const uint64_t first = one ? std::strtoull(one, nullptr, 10) : 1;
+		const uint64_t runs = one ? 1 : std::getenv("ARCHIPELAGO_SOAK") ? 200 : 10;
+		for (uint64_t seed = first; seed < first + runs; ++seed) {
+			std::string counts;
+			const auto problems = playAndCheck(seed, CheckOptions{}, nullptr, &counts);
+			qInfo("%s", counts.c_str());
+			for (const std::string &problem : problems) qWarning("seed %llu: %s", static_cast<unsigned long long>(seed), problem.c_str());
+			QVERIFY(problems.empty());
+		}
+	}
+
+	/// Rules that can be broken between mapper and stores, each with a lie of a store or one moment that is wrong.
+	void brokenRulesAreSeen_data()
+	{
+		QTest::addColumn<Tamper>("tamper");
+		const auto row = [](Tamper tamper) { QTest::newRow(tamper.rule.c_str()) << tamper; };
+		using W = Fault::What;
+
+		Tamper t;
+		t.rule = "journal-before-data: the COMMIT is written, the data was not synced";
+		t.always = [](FaultStore &blocks, FaultStore &) { blocks.add(fault(W::Lie, Op::ObjSyncVolume)); };
+		row(t);
+		t.rule = "a flush without a durable COMMIT";
+		t.always = [](FaultStore &, FaultStore &maps) { maps.add(fault(W::Lie, Op::ObjSync, ObjectKind::Journal)); };
+		row(t);
+		t.rule = "ack-before-record: a first write is acknowledged, its record is not written";
+		t.always = [](FaultStore &, FaultStore &maps) {
+			maps.add(fault(W::AnswerEarly, Op::ObjWrite, ObjectKind::Journal));
+			maps.add(fault(W::AnswerEarly, Op::ObjCreate, ObjectKind::Journal));
+		};
+		row(t);
+		t.rule = "recovery-no-sync: what is shown was not synced";
+		t.always = [](FaultStore &blocks, FaultStore &) { blocks.add(fault(W::Lie, Op::ObjSyncAll)); };
+		row(t);
+		t = Tamper();
+		t.rule = "trim-before-header: the journal goes before the header that replaces it is there";
+		t.beforeClose = [](FaultStore &, FaultStore &maps) { maps.add(fault(W::AnswerEarly, Op::ObjWriteFull, ObjectKind::Header)); };
+		row(t);
+		t = Tamper();
+		t.rule = "trust-uncommitted: records behind the last COMMIT count after a power cut";
+		t.sameBoot = true;
+		row(t);
+	}
+	void brokenRulesAreSeen()
+	{
+		QFETCH(Tamper, tamper);
+		for (uint64_t seed = 1; seed <= 20; ++seed) {
+			const auto problems = playAndCheck(seed, CheckOptions{}, &tamper, nullptr);
+			if (problems.empty()) continue;
+			qInfo("seen with seed %llu: %s", static_cast<unsigned long long>(seed), problems.front().c_str());
+			return;
+		}
+		QFAIL("not seen in twenty runs");
+	}
+};
+
+QTEST_APPLESS_MAIN(TestCrash)
+#include "tst_crash.moc"
