@@ -152,7 +152,8 @@ Disk::Name diskName(const ObjectName &object) { return Disk::Name{object.id(), o
 CrashStore::CrashStore(runtime::Reactor &reactor, World &world, Disk &disk, xseg::PortNo port)
 	: m_world(world),
 	  m_disk(disk),
-	  m_buffers(reactor.segment(), port)
+	  m_buffers(reactor.segment(), port),
+	  m_reactor(reactor)
 {
 	auto bound = runtime::ServedPort::bind(reactor, m_buffers, port, 64, *this);
 	ARCHIPELAGO_ASSERT(bound.has_value());
@@ -188,6 +189,7 @@ void CrashStore::release()
 void CrashStore::carryOut(xseg::RequestRef request, const World::Seen &seen, const Disk::Name &name)
 {
 	const bool looks = seen.op == Op::ObjRead || seen.op == Op::ObjList;
+	if (looks) m_world.looked.push_back(seen);
 	ErrorCode code = kDone;
 	if (m_world.steps >= m_world.stopAfter) {
 		code = ErrorCode::Io;
@@ -197,27 +199,60 @@ void CrashStore::carryOut(xseg::RequestRef request, const World::Seen &seen, con
 		code = look(request, seen, name);
 	} else {
 		m_world.seen.push_back(seen);
+		m_world.tampering.catchUp(m_world);
 		const bool fails = m_world.steps++ == m_world.failStep;
 		if (!fails || m_world.failure == World::Failure::DoneAllTheSame) code = change(request, seen, name);
 		if (fails) code = m_world.failCode;
 	}
-	m_port->respond(std::move(request), code == kDone ? 0 : wireStatus(code));
+	if (seen.op == Op::ObjSyncVolume && code == kDone && m_world.syncSteps) {
+		m_later.push_back(Later{std::move(request), m_world.steps + m_world.syncSteps});
+		m_reactor.post([this] { respondWhenDue(true); }); // the ports have nothing more to do then
+	} else {
+		m_port->respond(std::move(request), code == kDone ? 0 : wireStatus(code));
+	}
+	respondWhenDue(false);
+}
+
+void CrashStore::respondWhenDue(bool all)
+{
+	std::vector<Later> waiting;
+	for (Later &later : std::exchange(m_later, {})) {
+		if (all || later.due <= m_world.steps)
+			m_port->respond(std::move(later.request), 0);
+		else
+			waiting.push_back(std::move(later));
+	}
+	std::ranges::move(waiting, std::back_inserter(m_later));
 }
 
 ErrorCode CrashStore::change(const xseg::RequestRef &request, const World::Seen &seen, const Disk::Name &name)
 {
 	const auto data = request.data();
+	Tampering &tampering = m_world.tampering;
+	const Tampering::Step step{m_world, m_disk, seen.id, seen.offset, data};
 	switch (seen.op) {
-	case Op::ObjWrite: return m_disk.write(name, seen.offset, data, seen.fua) ? kDone : ErrorCode::NotFound;
+	case Op::ObjWrite: {
+		if (const auto done = tampering.write(step)) return *done ? kDone : ErrorCode::NotFound;
+		const bool there = m_disk.write(name, seen.offset, data, seen.fua);
+		if (there) tampering.written(step);
+		return there ? kDone : ErrorCode::NotFound;
+	}
 	case Op::ObjCreate:
 		if (m_disk.create(name, seen.offset, data)) return kDone;
 		m_world.violations.push_back("an object's name was used twice");
 		return ErrorCode::Exists;
-	case Op::ObjWriteFull: m_disk.writeFull(name, data); return kDone;
+	case Op::ObjWriteFull:
+		if (const auto done = tampering.writeFull(step)) return *done ? kDone : ErrorCode::Io;
+		m_disk.writeFull(name, data);
+		return kDone;
 	case Op::ObjRemove: m_disk.remove(name); return kDone;
 	case Op::ObjSync: m_disk.sync(name); return kDone;
-	case Op::ObjSyncVolume: m_disk.syncVolume(seen.id.volume); return kDone;
-	case Op::ObjSyncAll: m_disk.syncAll(); return kDone;
+	case Op::ObjSyncVolume:
+		if (!tampering.putsOffSync(m_world, seen.id.volume)) m_disk.syncVolume(seen.id.volume);
+		return kDone;
+	case Op::ObjSyncAll:
+		if (tampering.rule != BrokenRule::RecoveryNoSync) m_disk.syncAll();
+		return kDone;
 	default: return ErrorCode::Unsupported;
 	}
 }

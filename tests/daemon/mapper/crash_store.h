@@ -14,6 +14,7 @@
 
 #include "daemon/mapper/object_name.h"
 #include "daemon/runtime/served_port.h"
+#include "tests/daemon/mapper/tampering.h"
 
 #include <array>
 #include <map>
@@ -86,7 +87,12 @@ struct World {
 	/// What the disk cannot read or write: E-IO. Not counted as steps.
 	bool (*broken)(const Seen &seen) = nullptr;
 	std::vector<Seen> seen;       ///< every step
+	std::vector<Seen> looked;     ///< every read and listing
 	std::vector<std::string> violations;
+	/// A sync of a volume's data covers what is there when it comes, and is answered so many steps later, or when there are no
+	/// more.
+	uint64_t syncSteps = 0;
+	Tampering tampering;
 	/// Which requests wait for release().
 	bool (*hold)(const Seen &seen) = nullptr;
 };
@@ -105,6 +111,7 @@ private:
 	void carryOut(xseg::RequestRef request, const World::Seen &seen, const Disk::Name &name);
 	ErrorCode change(const xseg::RequestRef &request, const World::Seen &seen, const Disk::Name &name);
 	ErrorCode look(const xseg::RequestRef &request, const World::Seen &seen, const Disk::Name &name);
+	void respondWhenDue(bool all);
 
 	World &m_world;
 	Disk &m_disk;
@@ -115,6 +122,12 @@ private:
 		Disk::Name name;
 	};
 	std::vector<Held> m_held;
+	struct Later {
+		xseg::RequestRef request; ///< carried out
+		uint64_t due;             ///< at this step it is answered
+	};
+	std::vector<Later> m_later;
+	runtime::Reactor &m_reactor;
 	std::unique_ptr<runtime::ServedPort> m_port;
 };
 
