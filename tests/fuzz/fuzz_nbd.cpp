@@ -107,6 +107,17 @@ public:
 		default: return 512u << (u8() % 5);
 		}
 	}
+	/// Of a command without payload: blocks, all there is, all there can be.
+	uint32_t span()
+	{
+		switch (u8() % 8) {
+		case 0: return static_cast<uint32_t>(kBlockBytes);
+		case 1: return static_cast<uint32_t>(2 * kBlockBytes + 512);
+		case 2: return static_cast<uint32_t>(kVolumeBytes);
+		case 3: return ~511u;
+		default: return length();
+		}
+	}
 
 private:
 	std::string_view m_bytes;
@@ -200,10 +211,12 @@ private:
 		if (!m_went && m_inStep) go(7);
 		Sent sent;
 		const uint8_t choice = script.u8();
-		sent.type = choice < 100 ? 0 : choice < 200 ? 1 : choice < 230 ? 3 : choice < 250 ? choice % 10 : static_cast<uint16_t>(script.number(2));
-		const uint16_t flags = script.u8() % 8 ? uint16_t(script.u8() & 1) : static_cast<uint16_t>(script.number(2));
+		sent.type = kinds(choice, script);
+		const bool spans = sent.type == 4 || sent.type == 6;
+		const uint16_t usual = sent.type == 6 ? 3 : 1; // FUA, and NO_HOLE
+		const uint16_t flags = script.u8() % 8 ? uint16_t(script.u8() & usual) : static_cast<uint16_t>(script.number(2));
 		uint64_t offset = sent.type == 3 && script.u8() % 8 ? 0 : script.offset();
-		sent.length = sent.type == 3 && !offset ? 0 : script.length();
+		sent.length = sent.type == 3 && !offset ? 0 : spans ? script.span() : script.length();
 		sent.good = deserves(sent, flags, offset);
 		const uint64_t cookie = m_nextCookie++;
 		std::string bytes = Wire::command(sent.type, cookie, offset, sent.length, flags);
@@ -216,11 +229,22 @@ private:
 		if (m_inStep && sent.type != 2) m_sent[cookie] = sent;
 		send(bytes);
 	}
+	static uint16_t kinds(uint8_t choice, Script &script)
+	{
+		if (choice < 80) return 0;
+		if (choice < 160) return 1;
+		if (choice < 185) return 4;
+		if (choice < 210) return 6;
+		if (choice < 230) return 3;
+		return choice < 250 ? choice % 10 : static_cast<uint16_t>(script.number(2));
+	}
 	static bool deserves(const Sent &sent, uint16_t flags, uint64_t offset)
 	{
-		if (flags & ~1u) return false;
+		if (flags & ~(sent.type == 6 ? 3u : 1u)) return false;
 		if (sent.type == 3) return offset == 0 && sent.length == 0;
-		if (sent.type > 1 || offset % 512 || sent.length % 512 || sent.length > 32u << 20) return false;
+		const bool span = sent.type == 4 || sent.type == 6;
+		if ((sent.type > 1 && !span) || offset % 512 || sent.length % 512) return false;
+		if (!span && sent.length > 32u << 20) return false;
 		return offset <= kVolumeBytes && sent.length <= kVolumeBytes - offset;
 	}
 
@@ -297,11 +321,13 @@ fuzz::Material material()
 	    script({1, 2, 3, 0, 5, 2, 7, 9, 'x', 'y', 5, 3, 1, 1, 6, 0, 1, 0, 7, 0, 0, 7, 0}),       // options first
 	    script({1, 2, 1, 3, 'v', 'o', 'l', 5, 6, 0, 1, 0, 7, 0, 0, 7, 0}),                       // EXPORT_NAME
 	    script({1, 6, 150, 1, 0, 0, 4, 6, 240, 1, 0, 0, 7, 0, 0, 10, 'G', 'E', 'T', ' ', '/'}),  // half a payload, then rubbish
+	    script({1, 6, 150, 1, 0, 7, 0, 0, 7, 3, 6, 170, 1, 0, 7, 0, 0, 4, 7, 3, 6, 0, 1, 0, 7, 0, 0, 7, 3}), // write, trim, read
+	    script({1, 6, 200, 1, 2, 1, 0, 6, 200, 1, 1, 0, 2, 6, 200, 1, 3, 0, 1, 6, 170, 1, 1, 0, 3}), // zeroes without holes, with FUA; too long
 	    script({0, 255, 255, 255, 255, 2, 5, 0}),
 	};
-	out.dictionary = {script({6, 0, 1, 0}), script({6, 150, 1, 0}), script({6, 220, 1, 0, 1}), script({6, 252}), script({1}), script({5}),
+	out.dictionary = {script({6, 0, 1, 0}), script({6, 150, 1, 0}), script({6, 170, 1, 0}), script({6, 200, 1, 3}), script({6, 220, 1, 0, 1}), script({6, 252}), script({1}), script({5}),
 	                  script({3, 1}), script({2, 7}), script({4, 0}), Wire::go("vol"), Wire::option(1, "vol"), Wire::option(3, ""),
-	                  Wire::command(0, 9, 0, 512), Wire::command(1, 9, 0, 512), Wire::command(2, 9, 0, 0), "IHAVEOPT"};
+	                  Wire::command(0, 9, 0, 512), Wire::command(1, 9, 0, 512), Wire::command(4, 9, 0, 512), Wire::command(6, 9, 0, 512, 2), Wire::command(2, 9, 0, 0), "IHAVEOPT"};
 	out.maxBytes = 400;
 	return out;
 }
