@@ -16,6 +16,7 @@
 #include "daemon/base/text.h"
 #include "daemon/composer/session.h"
 
+#include <algorithm>
 #include <map>
 #include <random>
 
@@ -34,7 +35,8 @@ public:
 	Composer(const runtime::PeerContext &context, const RoleConfig &role)
 	    : m_reactor(context.reactor), m_role(role), m_log(roleLogger(role.name)),
 	      m_buffers(context.reactor.segment(), static_cast<xseg::PortNo>(role.portnoStart)),
-	      m_contexts(context.reactor.segment().geometry().requests), m_sweep(context.reactor, [this] { sweep(); })
+	      m_contexts(context.reactor.segment().geometry().requests), m_sweep(context.reactor, [this] { sweep(); }),
+	      m_removal(context.reactor, [this] { removeClosed(); })
 	{
 		std::random_device random;
 		m_lastKey = uint64_t{random()} << 32 | random();
@@ -65,7 +67,7 @@ private:
 	Result<void> openSession(Session &session, AttachReply &reply, std::string name);
 	void pauseSessions(bool paused);
 	void remove(xseg::PortNo port);
-	void removeWhenIdle(xseg::PortNo port);
+	void removeClosed();
 	bool anyDetaching() const;
 	Task<Result<void>> detachFromMapper(uint32_t handle);
 	Task<void> letGo(uint32_t handle);
@@ -79,7 +81,8 @@ private:
 	IoContexts m_contexts; ///< after the sessions: it may hold requests of theirs
 	std::unique_ptr<ServedPort> m_control;
 	std::optional<runtime::Caller> m_caller;
-	runtime::Timer m_sweep;
+	runtime::Timer m_sweep, m_removal;
+	std::vector<xseg::PortNo> m_closed; ///< sessions that are over, to be removed
 	uint64_t m_lastKey = 0;   ///< of a session; begins somewhere, so that no two lives of a composer give the same
 	uint32_t m_zeros = XS_NO_BUFFER; ///< nobody writes to it, so it may be read for any number of writes at once
 	uint32_t m_inflight = 0;  ///< client requests let in
@@ -285,19 +288,19 @@ void Composer::pauseSessions(bool paused)
 void Composer::closed(xseg::PortNo port, uint32_t handle)
 {
 	if (handle) runtime::spawn(letGo(handle));
-	removeWhenIdle(port);
+	m_closed.push_back(port);
+	if (!m_removal.active()) m_removal.startMs(0);
 }
 
 /// Not from within the session's own handler; and its answer may still wait for room in the client's ring.
-void Composer::removeWhenIdle(xseg::PortNo port)
+void Composer::removeClosed()
 {
-	m_reactor.post([this, port] {
-		const auto at = m_sessions.find(port);
-		if (at == m_sessions.end()) return;
-		if (!at->second->port().idle()) return removeWhenIdle(port);
-		remove(port);
-		m_changed.wakeAll();
-	});
+	const auto idle = [this](xseg::PortNo port) { return m_sessions.at(port)->port().idle(); };
+	const auto kept = std::partition(m_closed.begin(), m_closed.end(), [&idle](xseg::PortNo port) { return !idle(port); });
+	std::for_each(kept, m_closed.end(), [this](xseg::PortNo port) { remove(port); });
+	m_closed.erase(kept, m_closed.end());
+	if (!m_closed.empty()) m_removal.startMs(1);
+	m_changed.wakeAll();
 }
 
 /// Ends sessions that serve nobody any more. True when some of them are ending.

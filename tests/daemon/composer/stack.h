@@ -18,20 +18,41 @@ inline constexpr xseg::PortNo kStackBlocks = 100, kStackMapper = 101, kStackMaps
 
 class Stack {
 public:
-	Stack(Rig &rig, const Config &config) : m_rig(rig), m_roles(roles())
+	Stack(Rig &rig, const Config &config) : m_rig(rig), m_context(*rig.reactor, config), m_roles(roles())
 	{
-		const runtime::PeerContext context(*rig.reactor, config);
-		m_peers.push_back(store::makeBlocker(context, m_roles[0], std::make_unique<store::MemoryStore>()));
-		m_peers.push_back(store::makeBlocker(context, m_roles[1], std::make_unique<store::MemoryStore>()));
-		m_peers.push_back(mapper::makeMapper(context, m_roles[2]));
-		m_peers.push_back(composer::makeComposer(context, m_roles[3]));
+		m_peers.push_back(store::makeBlocker(m_context, m_roles[0], std::make_unique<store::MemoryStore>()));
+		m_peers.push_back(store::makeBlocker(m_context, m_roles[1], std::make_unique<store::MemoryStore>()));
+		m_peers.push_back(mapper::makeMapper(m_context, m_roles[2]));
+		m_peers.push_back(composer::makeComposer(m_context, m_roles[3]));
 		for (auto &peer : m_peers) rig.run(start(*peer));
+	}
+	/// As recovery leaves a composer that was killed at this moment: what it had in hand has failed back, its ports are bound no
+	/// more, and it has told nobody.
+	void killComposer() { m_peers[3].reset(); }
+	void startComposer()
+	{
+		m_peers[3] = composer::makeComposer(m_context, m_roles[3]);
+		m_rig.run(start(*m_peers[3]));
+	}
+	/// For its clients the same as a death: it does not answer, and its successor knows no handle. (What it leaves in the store
+	/// when it is killed is the business of the mapper's own tests.)
+	void stopMapper()
+	{
+		Result<void> stopped;
+		m_rig.run(stopOne(*m_peers[2], stopped));
+		m_peers[2].reset();
+	}
+	void startMapper()
+	{
+		m_peers[2] = mapper::makeMapper(m_context, m_roles[2]);
+		m_rig.run(start(*m_peers[2]));
 	}
 	/// Reverse order; the first error, if any.
 	Result<void> stop()
 	{
 		Result<void> first;
-		for (size_t i = m_peers.size(); i-- > 0;) m_rig.run(stopOne(*m_peers[i], first));
+		for (size_t i = m_peers.size(); i-- > 0;)
+			if (m_peers[i]) m_rig.run(stopOne(*m_peers[i], first));
 		m_peers.clear();
 		return first;
 	}
@@ -80,6 +101,7 @@ private:
 	}
 
 	Rig &m_rig;
+	runtime::PeerContext m_context;
 	std::array<RoleConfig, 4> m_roles;
 	std::vector<std::unique_ptr<runtime::Peer>> m_peers;
 };
