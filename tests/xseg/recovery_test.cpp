@@ -105,6 +105,7 @@ private slots:
 	void twoDeadHoldEachOthers();
 	void fullRingOfTheDead();
 	void fullRingOfTheLiving();
+	void fullReplyRingOfTheDead();
 	void passingOverTheDeadNeverSucceeds();
 	void earlyBinder();
 	void poolOutlivesItsPort();
@@ -452,6 +453,24 @@ void RecoveryTest::fullRingOfTheLiving()
 	QVERIFY(!reply);
 	QVERIFY(recover(t).complete());
 	QCOMPARE(client->receive()->status, -EOWNERDEAD);
+}
+
+/// A living peer must get the dead one's requests off its hands, or the recovery would wait for ever.
+void RecoveryTest::fullReplyRingOfTheDead()
+{
+	const auto t = makeSegment();
+	Peer server(t, kBlocker);
+	Mortal client(t, kClient);
+	QVERIFY(submit(client.port(), kBlocker, kOnce, 0, 512));
+	RequestRef request = server->accept();
+	const Ring ring(t.segment.ring(kClient, Direction::Reply), t.segment.geometry().ringSlotsLog2);
+	while (ring.push(255)) {}
+	client.die();
+	QVERIFY(!server->respond(request, 0));
+	QCOMPARE(recover(t).waiting, 1u);
+	QVERIFY(server->respond(request, 0));
+	QVERIFY(recover(t).complete());
+	QCOMPARE(findings(t), std::string());
 }
 
 /// The answer finds the composer dead and the client's ring full. Tried again, it must still not be a success.

@@ -6,7 +6,8 @@
 //
 //   fence    ports of D -> RECOVERING      OWNED(D) -> FENCED(D)      slabs USED(D) -> FENCED(D)
 //
-//   release  1 what nobody needs or can be sent on at once
+//   release  0 the reply rings of D are emptied
+//            1 what nobody needs or can be sent on at once
 //              home D, nobody alive on the path: SENDING from D or to D -> FENCED(D)
 //              SENDING(D -> X)      pushed again (D may have been killed before its push; twice is harmless). X is not bound:
 //                                   taken back, FENCED(D)
@@ -72,6 +73,7 @@ private:
 	bool mayReplay(const xs_req &request, const StateWord &word) const;
 	bool pushAgain(RequestIndex index, PortNo to, Direction direction);
 
+	void emptyReplyRings();
 	void sort(RequestIndex index);
 	void sortIncoming(RequestIndex index, const StateWord &word);
 	void sortOutgoing(RequestIndex index, const StateWord &word);
@@ -140,6 +142,7 @@ RecoveryReport Pass::release()
 {
 	const uint32_t requests = m_segment.geometry().requests;
 	if (fence() != 0) {
+		emptyReplyRings();
 		for (RequestIndex index = 0; index < requests; ++index) sort(index);
 		const bool allHome = m_report.waiting == 0;
 		for (RequestIndex index = 0; index < requests; ++index) {
@@ -181,6 +184,18 @@ bool Pass::pushAgain(RequestIndex index, PortNo to, Direction direction)
 	if (!ringOf(to, direction).push(index)) return false;
 	announce(m_segment, m_bells, readOnce(m_segment.port(to).waiter), to);
 	return true;
+}
+
+/// Replies to the dead are found by their state words, so the entries are of no use any more; but if the ring were full, a
+/// living peer could not send the last ones home, and we wait for those. We are the only consumer.
+void Pass::emptyReplyRings()
+{
+	for (uint32_t port = 0; port < m_dead.size(); ++port) {
+		if (!m_dead[port] || readOnce(m_segment.port(PortNo(port)).gen) == 0) continue; // gen 0: its rings have no memory
+		const Ring ring = ringOf(PortNo(port), Direction::Reply);
+		uint64_t head = ring.sharedHead();
+		for (uint64_t left = ring.slots(); left > 0 && ring.peek(head); --left) ring.clear(head);
+	}
 }
 
 /// Step 1 for one request. Counts it as waiting when it is the dead one's and away.

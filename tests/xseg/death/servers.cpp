@@ -200,8 +200,12 @@ void Blocker::carryOut(RequestRef request)
 			// Whatever is written here is what this slot's client is writing now: nothing old, nobody else's buffer.
 			const uint64_t wanted = m_ledger.slot[offset / kSlots][offset % kSlots].underWay;
 			if (op == kStoreWrite && word != Ledger::wordOf(wanted, n))
-				m_ledger.violation("blocker: word %u of slot %u would become %llx, under way is %llx", n, unsigned(offset),
-				                   static_cast<unsigned long long>(word), static_cast<unsigned long long>(wanted));
+				m_ledger.violation("blocker: word %u of slot %u would become %llx, under way is %llx (request %u of port %u, use "
+				                   "%llu, buffer %u, path of %u from %x, attempts %u)",
+				                   n, unsigned(offset), static_cast<unsigned long long>(word),
+				                   static_cast<unsigned long long>(wanted), request.index(), request->home,
+				                   static_cast<unsigned long long>(request->seq), request->data_blk, request->npath,
+				                   request->path[0], request->attempts);
 			if (op == kStoreWrite) m_ledger.disk[offset][n] = word;
 			std::memcpy(&data[n * 8], &word, 8);
 		}

@@ -8,7 +8,7 @@
 #pragma once
 
 #define Ring RingInOrder
-#include "../../../../../../../xseg/src/ring.h"
+#include_next "xseg/src/ring.h"
 #undef Ring
 
 namespace xseg {

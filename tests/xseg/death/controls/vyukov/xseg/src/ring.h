@@ -7,7 +7,7 @@
 #pragma once
 
 #define Ring RingOfOneStep
-#include "../../../../../../../xseg/src/ring.h"
+#include_next "xseg/src/ring.h"
 #undef Ring
 
 namespace xseg {
