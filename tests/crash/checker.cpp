@@ -17,13 +17,6 @@ using Left = std::array<CrashImage::Objects, 2>;
 
 constexpr size_t kProblemsToFind = 3;
 
-runtime::Task<void> fill(store::MemoryStore &disk, const CrashImage::Objects &objects)
-{
-	const Result<void> opened = co_await disk.open(true);
-	const Result<void> loaded = co_await CrashImage::load(disk, objects);
-	ARCHIPELAGO_ASSERT(opened && loaded);
-}
-
 class Checker {
 public:
 	Checker(Rig &rig, const Run &run, uint64_t seed, const Tamper *tamper)
@@ -62,12 +55,12 @@ private:
 
 void Checker::start(Disks &disks, const Left &left, store::Recording *recording)
 {
-	m_rig.run(fill(disks.blocks, left[0]));
-	m_rig.run(fill(disks.maps, left[1]));
+	m_rig.run(fillDisk(disks.blocks, left[0]));
+	m_rig.run(fillDisk(disks.maps, left[1]));
 	NodeOptions options;
 	options.recording = recording;
-	options.boot = Run::boot();
-	if (!m_tamper || !m_tamper->sameBoot) options.boot[15] = ++m_boot;
+	options.mapper = Run::mapperOptions();
+	if (!m_tamper || !m_tamper->sameBoot) (*options.mapper.bootId)[15] = ++m_boot;
 	if (m_tamper) options.tamper = m_tamper->always;
 	m_sessions.clear();
 	m_node.emplace(m_rig, disks, options);
@@ -190,6 +183,13 @@ std::vector<Moment> moments(const Run &run, std::mt19937_64 &random, const Check
 }
 
 } // namespace
+
+runtime::Task<void> fillDisk(store::MemoryStore &disk, const CrashImage::Objects &objects)
+{
+	const Result<void> opened = co_await disk.open(true);
+	const Result<void> loaded = co_await CrashImage::load(disk, objects);
+	ARCHIPELAGO_ASSERT(opened && loaded);
+}
 
 CheckResult checkRun(Rig &rig, const Run &run, uint64_t seed, const CheckOptions &options, const Tamper *tamper)
 {

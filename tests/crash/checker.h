@@ -27,6 +27,9 @@ struct CheckResult {
 	std::vector<std::string> problems; ///< the first of each image; checking stops after a few
 };
 
+/// Opens the disk and puts the objects on it.
+runtime::Task<void> fillDisk(store::MemoryStore &disk, const store::CrashImage::Objects &objects);
+
 /// `rig` is one of its own, not that of the run.
 CheckResult checkRun(Rig &rig, const Run &run, uint64_t seed, const CheckOptions &options, const Tamper *tamper = nullptr);
 

@@ -20,12 +20,13 @@ inline constexpr xseg::PortNo kNodeBlocks = 100, kNodeMapper = 101, kNodeMaps = 
 
 /// What a power cut cannot take away, and a kill cannot touch.
 struct Disks {
+	explicit Disks(uint64_t blocksBytes = 1ull << 30) : blocks(blocksBytes) {}
 	store::MemoryStore blocks, maps;
 };
 
 struct NodeOptions {
 	store::Recording *recording = nullptr; ///< blocks are store 0, maps store 1
-	mapper::BootId boot{};
+	mapper::MapperOptions mapper;
 	std::function<void(store::FaultStore &blocks, store::FaultStore &maps)> tamper; ///< before anything starts
 	uint64_t reserveBytes = 64u << 20;
 	FullPolicy fullPolicy = FullPolicy::Pause;
@@ -45,7 +46,7 @@ public:
 		if (options.tamper) options.tamper(*m_blocks, *m_maps);
 		m_peers.push_back(store::makeBlocker(context, m_roles[0], std::move(under)));
 		m_peers.push_back(store::makeBlocker(context, m_roles[1], std::move(above)));
-		m_peers.push_back(mapper::makeMapper(context, m_roles[2], options.boot));
+		m_peers.push_back(mapper::makeMapper(context, m_roles[2], options.mapper));
 		m_peers.push_back(composer::makeComposer(context, m_roles[3]));
 		for (auto &peer : m_peers) rig.run(start(*peer));
 	}
@@ -122,7 +123,7 @@ public:
 		return call(std::move(request), kNodeMapper)->status;
 	}
 	int32_t remove(const std::string &name) { return call(named(Op::CatRemove, name), kNodeMapper)->status; }
-	/// Session port, or minus the status.
+	/// Session port, or the status.
 	int attach(const std::string &name)
 	{
 		xseg::RequestRef request = named(Op::VolAttach, name);
@@ -130,7 +131,10 @@ public:
 		args.holder = Holder::Nbd;
 		request.setArgs(args);
 		const auto reply = call(std::move(request), kNodeComposer);
-		return reply->status == 0 ? reply.args<AttachReply>().sessionPort : reply->status;
+		if (reply->status != 0) return reply->status;
+		const auto attached = reply.args<AttachReply>();
+		m_actor.keys[attached.sessionPort] = attached.key;
+		return attached.sessionPort;
 	}
 	int32_t detach(xseg::PortNo session) { return call(m_actor.make(Op::VolDetach), session)->status; }
 	/// Names of volumes; nothing when one cannot be listed.

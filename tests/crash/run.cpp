@@ -30,11 +30,22 @@ void Run::problem(const std::string &text)
 	m_problems.push_back("at " + std::to_string(now()) + ": " + text);
 }
 
+mapper::MapperOptions Run::mapperOptions()
+{
+	mapper::MapperOptions options;
+	options.bootId = mapper::BootId{1};
+	options.limits.epochsPerHeader = 8;
+	options.limits.segmentBytes = 8u << 10;
+	options.limits.checkpointBytes = 16u << 10;
+	options.limits.journalBytes = 64u << 10;
+	return options;
+}
+
 void Run::startNode()
 {
 	NodeOptions options;
 	options.recording = &m_recording;
-	options.boot = boot();
+	options.mapper = mapperOptions();
 	if (m_tamper) options.tamper = m_tamper->always;
 	m_node.emplace(m_rig, m_disks, options);
 }
@@ -73,11 +84,11 @@ void Run::someIo()
 	for (uint64_t n = 1 + pick(5); n > 0; --n) {
 		RunVolume *volume = anyLive();
 		if (!volume) return;
-		Sent sent{volume, Op::VolFlush, 0, 0, false, {}};
+		Sent sent{volume, Op::VolFlush, 0, 0, false, {}, {}};
 		const uint64_t what = pick(100);
-		if (what >= 20) sent.op = what < 40 ? Op::VolRead : Op::VolWrite;
+		if (what >= 20) sent.op = what < 38 ? Op::VolRead : what < 46 ? Op::VolTrim : what < 52 ? Op::VolZero : Op::VolWrite;
 		if (sent.op != Op::VolFlush && !range(sent)) continue;
-		sent.fua = sent.op == Op::VolWrite && pick(8) == 0;
+		sent.fua = sent.op != Op::VolFlush && sent.op != Op::VolRead && pick(8) == 0;
 		send(std::move(sent));
 	}
 	awaitAll();
@@ -96,21 +107,44 @@ bool Run::range(Sent &sent)
 		sent.sector += pick(4);
 		sent.sectors = 1 + pick(4);
 	}
+	if ((sent.op == Op::VolTrim || sent.op == Op::VolZero) && pick(2)) wideRange(sent);
+	return !taken(sent);
+}
+
+/// A block, two, or from the middle of one to the middle of another.
+void Run::wideRange(Sent &sent)
+{
+	const uint64_t first = pick(kBlocks), end = std::min(kBlocks, first + 1 + pick(2));
+	const uint64_t fromMiddle = pick(3) == 0 ? 4 * kSectorsPerPiece : 0, toMiddle = pick(3) == 0 ? 511 * kSectorsPerPiece : 0;
+	sent.sector = first * kSectorsPerBlock + fromMiddle;
+	sent.sectors = end * kSectorsPerBlock - toMiddle - sent.sector;
+}
+
+bool Run::taken(const Sent &sent) const
+{
 	for (const auto &[index, other] : m_sent)
-		if (other.volume == sent.volume && overlap(sent.sector, sent.sectors, other.sector, other.sectors)) return false;
-	return true;
+		if (other.volume == sent.volume && overlap(sent.sector, sent.sectors, other.sector, other.sectors)) return true;
+	return false;
 }
 
 void Run::send(Sent sent)
 {
+	const bool filled = sent.op == Op::VolZero && sent.sectors <= 2 * kSectorsPerPiece && pick(2);
 	xseg::RequestRef request = m_client.io(sent.op, sent.sector * kSectorBytes, sent.sectors * kSectorBytes,
-	                                       sent.fua ? kFlagFua : 0u);
+	                                       (sent.fua ? kFlagFua : 0u) | (filled ? kFlagNoHole : 0u));
 	History &history = sent.volume->history;
 	if (sent.op == Op::VolWrite) {
 		for (uint64_t i = 0; i < sent.sectors; ++i) {
 			fillSector(request.data().subspan(i * kSectorBytes, kSectorBytes), ++m_versions);
 			history.sent(sent.sector + i, m_versions, now());
+			sent.changed.push_back(sent.sector + i);
 		}
+	}
+	if (sent.op == Op::VolTrim || sent.op == Op::VolZero) {
+		// Where nothing was ever written there are zeros already.
+		for (const uint64_t sector : history.sectors())
+			if (sector >= sent.sector && sector < sent.sector + sent.sectors) sent.changed.push_back(sector);
+		for (const uint64_t sector : sent.changed) history.sent(sector, 0, now());
 	}
 	if (sent.op == Op::VolFlush) sent.vouched = history.vouched();
 	const xseg::PortNo session = sent.volume->session;
@@ -140,10 +174,12 @@ void Run::answered(const Sent &sent, const xseg::RequestRef &reply)
 	History &history = sent.volume->history;
 	switch (sent.op) {
 	case Op::VolWrite:
-		++m_counts.writes;
-		for (uint64_t i = 0; i < sent.sectors; ++i) history.acknowledged(sent.sector + i);
+	case Op::VolTrim:
+	case Op::VolZero:
+		++(sent.op == Op::VolWrite ? m_counts.writes : m_counts.trims);
+		for (const uint64_t sector : sent.changed) history.acknowledged(sector);
 		if (!sent.fua) break;
-		for (uint64_t i = 0; i < sent.sectors; ++i) history.durable(sent.sector + i, now());
+		for (const uint64_t sector : sent.changed) history.durable(sector, now());
 		promise();
 		break;
 	case Op::VolRead:

@@ -18,6 +18,7 @@ namespace archipelago::testing {
 
 struct Tamper {
 	std::string rule;                                                               ///< as MAP_FORMAT.md and the model name it
+	std::string shows = "reads";                                                              ///< what must stand in a problem
 	std::function<void(store::FaultStore &blocks, store::FaultStore &maps)> always; ///< before each start
 	std::function<void(store::FaultStore &blocks, store::FaultStore &maps)> beforeClose;
 	bool sameBoot = false; ///< after a power cut the node believes that there was none
@@ -44,7 +45,8 @@ public:
 	const std::vector<Moment> &promises() const { return m_promises; }
 	/// What a guest or operator saw that may not be.
 	const std::vector<std::string> &problems() const { return m_problems; }
-	static mapper::BootId boot() { return mapper::BootId{1}; }
+	/// A mapper that does early what others do after hours: small segments, many checkpoints, few epochs reserved.
+	static mapper::MapperOptions mapperOptions();
 
 	struct Counts {
 		unsigned writes = 0, reads = 0, trims = 0, flushes = 0, creates = 0, removes = 0, restarts = 0, kills = 0;
@@ -61,6 +63,7 @@ private:
 		uint64_t sector, sectors;
 		bool fua;
 		std::map<uint64_t, size_t> vouched; ///< flush
+		std::vector<uint64_t> changed;      ///< sectors that it gives a new version
 	};
 	Moment now() const { return m_recording.size(); }
 	uint64_t pick(uint64_t below) { return m_random() % below; }
@@ -72,6 +75,8 @@ private:
 	RunVolume *anyLive();
 	void someIo();
 	bool range(Sent &sent);
+	void wideRange(Sent &sent);
+	bool taken(const Sent &sent) const;
 	void send(Sent sent);
 	void answered(const Sent &sent, const xseg::RequestRef &reply);
 	void awaitAll();

@@ -110,16 +110,65 @@ private slots:
 		t.sameBoot = true;
 		row(t);
 	}
+	/// A block is written, flushed, discarded, flushed; its object is removed. Whatever a power cut leaves then, it reads
+	/// zeros. Broken: the second flush was answered without its COMMIT [discard-removes-early]; the map may name what is gone.
+	void discardedBlocksDoNotGoMissing()
+	{
+		for (const bool broken : {false, true}) {
+			Rig rig;
+			NodeClient client(rig);
+			store::Recording recording;
+			NodeOptions options;
+			options.recording = &recording;
+			options.mapper = Run::mapperOptions();
+			{
+				Disks disks;
+				Node node(rig, disks, options);
+				QCOMPARE(client.create("volume", Run::kVolumeBytes), 0);
+				const auto session = static_cast<xseg::PortNo>(client.attach("volume"));
+				QCOMPARE(client.call(client.io(Op::VolWrite, 0, 4096), session)->status, 0);
+				QCOMPARE(client.call(client.io(Op::VolFlush, 0, 0), session)->status, 0);
+				if (broken) {
+					node.maps().add(fault(Fault::What::AnswerEarly, Op::ObjWrite, ObjectKind::Journal));
+					node.maps().add(fault(Fault::What::Lie, Op::ObjSync, ObjectKind::Journal));
+				}
+				QCOMPARE(client.call(client.io(Op::VolTrim, 0, kBlockBytes), session)->status, 0);
+				QCOMPARE(client.call(client.io(Op::VolFlush, 0, 0), session)->status, 0);
+				settle(rig);
+			}
+			QVERIFY(std::ranges::any_of(recording, [](const store::Step &s) {
+				return s.op == Op::ObjRemove && s.id.kind == ObjectKind::Data;
+			}));
+			std::array<store::CrashImage, 2> medium;
+			for (const store::Step &step : recording) medium[step.store].apply(step);
+			std::mt19937_64 random(4);
+			int missing = 0;
+			for (int i = 0; i < 20; ++i) {
+				Disks disks;
+				rig.run(fillDisk(disks.blocks, medium[0].afterPowerCut(random)));
+				rig.run(fillDisk(disks.maps, medium[1].afterPowerCut(random)));
+				options.recording = nullptr;
+				(*options.mapper.bootId)[15] = static_cast<uint8_t>(i + 1);
+				Node node(rig, disks, options);
+				const auto session = static_cast<xseg::PortNo>(client.attach("volume"));
+				const auto reply = client.call(client.io(Op::VolRead, 0, 4096), session);
+				missing += reply->status != 0;
+				if (!broken) QCOMPARE(versionOf(reply.data().first(kSectorBytes)), std::optional<uint64_t>(0));
+			}
+			QCOMPARE(missing > 0, broken);
+		}
+	}
+
 	void brokenRulesAreSeen()
 	{
 		QFETCH(Tamper, tamper);
-		for (uint64_t seed = 1; seed <= 20; ++seed) {
+		for (uint64_t seed = 1; seed <= 30; ++seed) {
 			const auto problems = playAndCheck(seed, CheckOptions{}, &tamper, nullptr);
-			if (problems.empty()) continue;
+			if (problems.empty() || problems.front().find(tamper.shows) == std::string::npos) continue;
 			qInfo("seen with seed %llu: %s", static_cast<unsigned long long>(seed), problems.front().c_str());
 			return;
 		}
-		QFAIL("not seen in twenty runs");
+		QFAIL("not seen in thirty runs");
 	}
 };
 
