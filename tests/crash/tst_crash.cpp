@@ -42,12 +42,15 @@ std::vector<std::string> playAndCheck(uint64_t seed, const CheckOptions &options
 		problems = checked.problems;
 	}
 	const Run::Counts &c = run.counts();
+	const auto chunks = std::ranges::count_if(run.recording(), [](const store::Step &step) {
+		return step.op == Op::ObjWriteFull && step.id.kind == ObjectKind::Chunk;
+	});
 	if (counts)
 		*counts = "seed " + std::to_string(seed) + ": " + std::to_string(run.recording().size()) + " steps, " +
 		          std::to_string(c.writes) + " writes, " + std::to_string(c.reads) + " reads, " + std::to_string(c.trims) +
 		          " trims, " + std::to_string(c.flushes) + " flushes, " + std::to_string(c.creates) + " creates, " +
 		          std::to_string(c.removes) + " removes, " + std::to_string(c.restarts) + " restarts, " +
-		          std::to_string(c.kills) + " kills; " + std::to_string(checked.cuts) + " cuts, " +
+		          std::to_string(c.kills) + " kills, " + std::to_string(chunks) + " chunks written; " + std::to_string(checked.cuts) + " cuts, " +
 		          std::to_string(checked.images) + " images";
 	return problems;
 }

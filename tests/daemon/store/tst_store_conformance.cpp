@@ -1,8 +1,9 @@
 // SPDX-FileCopyrightText: The Archipelago project
 // SPDX-License-Identifier: GPL-3.0-or-later
 //
-// What every store promises (object_store.h, protocol.h), checked on each of them in the same words: memory, files with
-// direct I/O, files through the page cache. Each test gets a fresh, empty store.
+// What every store promises (object_store.h, protocol.h), checked on each of them in the same words: memory, a fault
+// store without faults, files with direct I/O, files through the page cache. Each test gets a fresh, empty store.
+#include "daemon/store/fault/fault_store.h"
 #include "daemon/store/memory/memory_store.h"
 #include "store_bench.h"
 
@@ -66,12 +67,14 @@ class TestStoreConformance : public QObject {
 private:
 	std::optional<Bench> m_bench;
 	ScratchDir m_scratch; ///< a file store of each kind, formatted once, emptied after each test
+	std::unique_ptr<MemoryStore> m_below; ///< the fault store's, which has no bad day here
+	Recording m_recording;
 	std::unique_ptr<ObjectStore> m_store;
 
 	void backends()
 	{
 		QTest::addColumn<QString>("backend");
-		for (const char *name : {"memory", "direct", "buffered"}) QTest::newRow(name) << name;
+		for (const char *name : {"memory", "fault", "direct", "buffered"}) QTest::newRow(name) << name;
 	}
 	int run(Op op, const ObjectId &id, std::span<std::byte> data = {}, uint64_t at = 0)
 	{
@@ -91,6 +94,9 @@ private slots:
 		QFETCH(QString, backend);
 		if (backend == "memory") {
 			m_store = std::make_unique<MemoryStore>();
+		} else if (backend == "fault") {
+			m_below = std::make_unique<MemoryStore>();
+			m_store = std::make_unique<FaultStore>(m_bench->reactor(), *m_below, &m_recording);
 		} else {
 			FileStoreOptions options;
 			options.dir = m_scratch.path() + "/" + backend.toStdString();
@@ -379,7 +385,7 @@ private slots:
 		QFETCH(QString, backend);
 		const ObjectId id = mapObject(ObjectKind::Header, 0);
 		// The memory store answers inside submit(): its readers come back in the next turn.
-		runtime::Reactor *nextTurn = backend == "memory" ? &m_bench->reactor() : nullptr;
+		runtime::Reactor *nextTurn = backend == "memory" || backend == "fault" ? &m_bench->reactor() : nullptr;
 		int complete = 0;
 		bool stop = false;
 		std::vector<std::unique_ptr<EagerReader>> readers;
