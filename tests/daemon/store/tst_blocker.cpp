@@ -162,6 +162,26 @@ private slots:
 		QCOMPARE(c.call(c.named(Op::ObjStat, "web-02"))->status, status(ErrorCode::NotFound));
 	}
 
+	/// Recovery hands a dead blocker's requests to its successor: one that had created its object already writes it.
+	void createsOfADeadPredecessorAreWritten()
+	{
+		start(std::make_unique<MemoryStore>());
+		Client &c = *m_client;
+		QCOMPARE(c.call(c.object(Op::ObjCreate, dataObject(1), 512))->status, 0);
+		for (const bool again : {false, true}) {
+			auto request = c.object(Op::ObjCreate, dataObject(1), 4096);
+			std::memset(request.data().data(), 'c', 4096);
+			xs_req *shared = &*request;
+			c.send(std::move(request));
+			shared->attempts = again; // as recovery leaves it; the blocker has not looked yet
+			m_bench->reactor().runUntil([&] { return !c.replies.empty(); });
+			QCOMPARE(c.replies.front()->status, again ? 0 : status(ErrorCode::Exists));
+			c.replies.clear();
+		}
+		const auto read = c.call(c.object(Op::ObjRead, dataObject(1), 4096));
+		QCOMPARE(static_cast<char>(read.data()[4095]), 'c');
+	}
+
 	void listingsGoOnWhereTheyEnded()
 	{
 		start(std::make_unique<MemoryStore>());
