@@ -52,6 +52,28 @@ Result<ListPage> readPage(const ControlReply &reply)
 	return page;
 }
 
+/// Lines "NAME\tSYMBOL\tmessage\n". A symbol that is not known is one of a newer mapper: E-FAILED.
+Result<std::vector<StoppedVolume>> readHealth(const ControlReply &reply)
+{
+	if (reply.serviced > reply.data.size())
+		return failure(ErrorCode::Corrupt, "The mapper's answer is longer than its buffer.");
+	std::string_view text(reinterpret_cast<const char *>(reply.data.data()), static_cast<size_t>(reply.serviced));
+	std::vector<StoppedVolume> stopped;
+	while (!text.empty()) {
+		const size_t name = text.find('\t'), end = text.find('\n');
+		const size_t symbol = name == text.npos ? text.npos : text.find('\t', name + 1);
+		if (end == text.npos || symbol == text.npos || symbol > end || name == 0)
+			return failure(ErrorCode::Corrupt, "The mapper's report of stopped volumes does not add up.");
+		StoppedVolume volume;
+		volume.name = text.substr(0, name);
+		volume.code = errorFromSymbol(text.substr(name + 1, symbol - name - 1)).value_or(ErrorCode::Failed);
+		volume.message = text.substr(symbol + 1, end - symbol - 1);
+		stopped.push_back(std::move(volume));
+		text.remove_prefix(end + 1);
+	}
+	return stopped;
+}
+
 /// A list over several pages, owned by the callbacks that carry it on.
 struct Listing {
 	std::vector<VolumeInfo> volumes;
@@ -142,6 +164,16 @@ void CatalogClient::open(std::string_view name, Done<void> done)
 void CatalogClient::close(std::string_view name, Done<void> done)
 {
 	named(Op::CatClose, name, std::move(done));
+}
+
+void CatalogClient::health(Done<std::vector<StoppedVolume>> done)
+{
+	ControlRequest request = requestTo(m_mapper, Op::CatHealth, {});
+	request.replyCapacity = kPageBytes;
+	m_client.request(std::move(request), [done = std::move(done)](Result<ControlReply> reply) {
+		if (!reply) return done(tl::unexpected<Error>(std::move(reply.error())));
+		done(readHealth(*reply));
+	});
 }
 
 void ping(SegmentClient &client, xseg::PortNo port, uint64_t timeoutMs, std::function<void(Result<void>)> done)

@@ -18,6 +18,13 @@ struct ListPage {
 	uint64_t next = 0;               ///< cursor of the next page, 0 = that was all
 };
 
+/// A volume that has stopped: every I/O fails until nobody holds it any more and it is opened again.
+struct StoppedVolume {
+	std::string name;
+	ErrorCode code = ErrorCode::Io; ///< E-IO, or E-NOSPACE
+	std::string message;            ///< sentences for the operator: what failed, what to do
+};
+
 inline std::string_view nameOf(const VolumeInfo &info) { return {info.name, info.nameLength}; }
 /// 32 hex digits.
 std::string formatVolumeId(const VolumeId &id);
@@ -45,6 +52,8 @@ public:
 	void open(std::string_view name, Done<void> done);
 	/// E-NOTOPEN, E-BUSY.
 	void close(std::string_view name, Done<void> done);
+	/// What does not work; empty when all is well.
+	void health(Done<std::vector<StoppedVolume>> done);
 
 private:
 	void named(Op op, std::string_view name, Done<void> done);

@@ -33,7 +33,7 @@ std::string OpenVolume::who() const
 	return text;
 }
 
-Attachments::Attachments() : m_next(static_cast<uint32_t>(runtime::Reactor::nowNs() >> 17)) {}
+Attachments::Attachments() : m_next(static_cast<uint32_t>(runtime::Reactor::nowNs() >> 14)) {}
 
 uint32_t Attachments::add(const Attachment &attachment)
 {

@@ -4,10 +4,10 @@
 // An open volume with its holders, and the handles by which attached clients name it.
 //
 // Handles come back from other processes: one that was never given out, or whose client has left, finds nothing. Nor does one
-// of an earlier life of the mapper, whose client lives on: handles count up, from the time of the start in units of 2^17 ns
-// (0.13 ms). So unless a life gave out more than 7600 handles a second from its start to its end, the next one begins behind
-// all of them; the count comes round after a week. Time is CLOCK_BOOTTIME, which never steps back while the clients live.
-// One thread.
+// of an earlier life of the mapper, whose client lives on: handles count up, from the time of the start in units of 2^14 ns
+// (16 us). So unless a life gave out more than 61 000 handles a second from its start to its end, the next one begins behind
+// all of them. Time is CLOCK_BOOTTIME, which never steps back while the clients live. After 19 hours the count comes round: a
+// client that was idle for just as long would have to meet the one number among 2^32. One thread.
 #pragma once
 
 #include "daemon/mapper/volume_map.h"

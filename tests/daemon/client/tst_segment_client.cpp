@@ -414,6 +414,52 @@ private slots:
 		QCOMPARE(list->error().code, ErrorCode::Corrupt);
 	}
 
+	void health_data()
+	{
+		QTest::addColumn<QByteArray>("text");
+		QTest::addColumn<int>("extra"); // bytes that the peer says it wrote besides
+		QTest::addColumn<int>("volumes"); // -1: E-CORRUPT
+		const QByteArray line = "db\tE-IO\tVolume db has stopped.\n";
+		QTest::newRow("all is well") << QByteArray() << 0 << 0;
+		QTest::newRow("one") << line << 0 << 1;
+		QTest::newRow("three") << line + "a b\tE-NOSPACE\t\n" + "c\tE-NEW\tof tomorrow\n" << 0 << 3;
+		QTest::newRow("not ended") << line.chopped(1) << 0 << -1;
+		QTest::newRow("no symbol") << QByteArray("db\tE-IO\n") << 0 << -1;
+		QTest::newRow("symbol of the next line") << QByteArray("db\nx\tE-IO\ty\n") << 0 << -1;
+		QTest::newRow("no name") << QByteArray("\tE-IO\tx\n") << 0 << -1;
+		QTest::newRow("beyond the buffer") << line << (100 << 20) << -1;
+	}
+	void health()
+	{
+		QFETCH(const QByteArray, text);
+		QFETCH(const int, extra);
+		QFETCH(const int, volumes);
+		const ScriptedPeer peer(*m_segment, m_bells, 1, kPeerPort, [=](ScriptedPeer &self, xseg::RequestRef request) {
+			const bool right = request->op == uint16_t(Op::CatHealth) && request.data().size() >= size_t(text.size());
+			if (!text.isEmpty()) std::memcpy(request.data().data(), text.data(), size_t(text.size()));
+			request->serviced = uint64_t(text.size() + extra);
+			self.answer(std::move(request), right ? 0 : wireStatus(ErrorCode::Invalid));
+		});
+		std::optional<Result<std::vector<StoppedVolume>>> stopped;
+		CatalogClient(*m_client, kPeerPort).health([&](auto r) { stopped = std::move(r); });
+		QVERIFY(runUntil([&] { return stopped.has_value(); }));
+		if (volumes < 0) {
+			QVERIFY(!stopped->has_value());
+			QCOMPARE(stopped->error().code, ErrorCode::Corrupt);
+			return;
+		}
+		QVERIFY(stopped->has_value());
+		QCOMPARE((*stopped)->size(), size_t(volumes));
+		const std::vector<StoppedVolume> expected{{"db", ErrorCode::Io, "Volume db has stopped."},
+		                                          {"a b", ErrorCode::NoSpace, ""},
+		                                          {"c", ErrorCode::Failed, "of tomorrow"}};
+		for (size_t n = 0; n < (*stopped)->size(); ++n) {
+			QCOMPARE((**stopped)[n].name, expected[n].name);
+			QCOMPARE((**stopped)[n].code, expected[n].code);
+			QCOMPARE((**stopped)[n].message, expected[n].message);
+		}
+	}
+
 	void infoWithoutARecordIsCorrupt()
 	{
 		// Answers success without writing anything: the zeroed buffer is not taken for a volume.

@@ -45,6 +45,14 @@ void store(Bytes &segment, const SegmentEncoder::Piece &piece)
 	std::memcpy(segment.data() + piece.offset, piece.bytes.data(), piece.bytes.size());
 }
 
+MapChange dropOf(uint32_t block, uint32_t count)
+{
+	MapChange change;
+	change.block = block;
+	change.count = count;
+	return change;
+}
+
 /// ENTRY 1, ENTRY 2, COMMIT{2}, PAD, ENTRY 5.
 Bytes goldenSegment()
 {
@@ -113,6 +121,81 @@ private slots:
 		QVERIFY2(content && *content, content ? "torn" : content.error().message.c_str());
 		QCOMPARE((**content).changes.size(), size_t(170));
 		QCOMPARE((**content).lastSequence, 1170u);
+	}
+
+	void golden_drop()
+	{
+		const Bytes golden = readGolden("journal_drop.hex");
+		SegmentEncoder encoder(goldenHead());
+		encoder.appendChange(entry(7));
+		encoder.appendChange(dropOf(7, 1));
+		encoder.appendChange(dropOf(8191, 16769025));
+		encoder.appendCommit(3);
+		encoder.appendChange(entry(7, kEpoch + 2));
+		Bytes bytes;
+		store(bytes, encoder.take());
+		QCOMPARE(firstDifference(bytes, golden), -1);
+		const auto content = decode(golden);
+		QVERIFY2(content && *content, content ? "torn" : content.error().message.c_str());
+		const std::vector<ReplayedChange> &changes = (**content).changes;
+		QCOMPARE(changes.size(), size_t(4));
+		QVERIFY(!changes[2].change.entry.mapped());
+		QCOMPARE(changes[2].change.block, 8191u);
+		QCOMPARE(changes[2].change.count, 16769025u);
+		QVERIFY(changes[3].change.entry.mapped());
+	}
+
+	void drop_thatIsWholeMustMakeSense()
+	{
+		SegmentEncoder encoder(goldenHead());
+		encoder.appendChange(dropOf(7, 3));
+		Bytes bytes;
+		store(bytes, encoder.take());
+		const auto withBody = [&bytes](uint32_t count, uint16_t length) {
+			Bytes changed = bytes;
+			std::memcpy(changed.data() + kFirst + 20, &count, sizeof count);
+			std::memcpy(changed.data() + kFirst + 6, &length, sizeof length);
+			uint32_t chain = loadAt<uint32_t>(changed, 12);
+			std::memset(changed.data() + kFirst, 0, 4);
+			chain = crc32c(chain, std::span(changed).subspan(kFirst, length));
+			std::memcpy(changed.data() + kFirst, &chain, 4);
+			return decode(changed);
+		};
+		const auto good = withBody(3, 24);
+		QVERIFY(good && *good && (**good).changes.size() == 1);
+		for (const auto &[count, length] : {std::pair<uint32_t, uint16_t>{0, 24}, {3, 32}, {3, 16}}) {
+			const auto wrong = withBody(count, length);
+			QVERIFY(!wrong && wrong.error().code == ErrorCode::Corrupt);
+		}
+	}
+
+	/// Records that no piece has had go, and the next ones are what they would have been without them.
+	void withdrawn_recordsLeaveNoTrace()
+	{
+		for (const uint32_t before : {0u, 1u, 56u, 200u}) {
+			SegmentEncoder plain(goldenHead()), withdrawing(goldenHead());
+			Bytes expected, bytes;
+			for (uint32_t n = 0; n < before; ++n) {
+				plain.appendChange(entry(n));
+				withdrawing.appendChange(entry(n));
+			}
+			if (before) {
+				store(expected, plain.take());
+				store(bytes, withdrawing.take());
+			}
+			for (uint32_t n = 0; n < 100; ++n) withdrawing.appendChange(entry(9999 + n));
+			withdrawing.appendCommit(before);
+			withdrawing.withdraw();
+			QVERIFY(!withdrawing.pending());
+			QCOMPARE(withdrawing.nextSequence(), plain.nextSequence());
+			for (auto *encoder : {&plain, &withdrawing}) {
+				encoder->appendChange(entry(5));
+				encoder->appendCommit(before + 1);
+			}
+			store(expected, plain.take());
+			store(bytes, withdrawing.take());
+			QCOMPARE(firstDifference(bytes, expected), -1);
+		}
 	}
 
 	void pieces_areWholeBlocksAndRewriteTheLastOne()
@@ -264,6 +347,7 @@ private slots:
 		} wrongs[] = {
 			{"type 0", kFirst + 4, 0, 2, ErrorCode::Unsupported},
 			{"type PRESENT", kFirst + 4, 2, 2, ErrorCode::Unsupported},
+			{"an ENTRY as a DROP", kFirst + 4, 3, 2, ErrorCode::Corrupt},
 			{"type 6", kFirst + 4, 6, 2, ErrorCode::Unsupported},
 			{"sequence", kFirst + 8, 2, 8, ErrorCode::Corrupt},
 			{"flags", kFirst + 16 + 4, 1, 4, ErrorCode::Unsupported},

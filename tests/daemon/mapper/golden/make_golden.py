@@ -114,6 +114,10 @@ def entry(block, epoch):
     return 1, struct.pack("<II16sQ16sQ", block, 0, VOLUME, epoch, bytes(16), 0)
 
 
+def drop(block, count):
+    return 3, struct.pack("<II", block, count)
+
+
 def commit(upto):
     return 4, struct.pack("<QQ", upto, GENERATION)
 
@@ -123,3 +127,5 @@ dump("journal.hex", "j.1011..1f.0000030000000000.00000000: ENTRY 1, ENTRY 2, COM
 # The COMMIT behind 169 entries ends 8 bytes before a block boundary, where no record can begin: no PAD, 8 zero bytes.
 dump("journal_edge.hex", "j.1011..1f.0000030000000000.00000002: ENTRY 1000..1168, COMMIT {upto 1168}, ENTRY at 12288",
      journal(2, 1000, [entry(block, EPOCH + 1) for block in range(169)] + [commit(1168), ("pad",), entry(0, EPOCH + 2)]))
+dump("journal_drop.hex", "j.1011..1f.0000030000000000.00000000: ENTRY 1, DROP 2 (one block), DROP 3, COMMIT 4 {upto 3}, PAD 5, ENTRY 6",
+     journal(0, 1, [entry(7, EPOCH + 1), drop(7, 1), drop(8191, 16769025), commit(3), ("pad",), entry(7, EPOCH + 2)]))
