@@ -234,7 +234,7 @@ private slots:
 		uint32_t next = 0;
 		const Result<void> failed = bench.writeUntil(next, [&next] { return next > 1000; });
 		QVERIFY(failsWith(failed, ErrorCode::Io));
-		QVERIFY(next > 100);
+		QVERIFY(next > 50);
 		QVERIFY(bench.journalBytes() <= 16384 + 4096);
 		QVERIFY(!bench.stopped());
 		QVERIFY(bench.write(0, 77)); // in place
