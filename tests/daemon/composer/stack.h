@@ -18,10 +18,15 @@ inline constexpr xseg::PortNo kStackBlocks = 100, kStackMapper = 101, kStackMaps
 
 class Stack {
 public:
-	Stack(Rig &rig, const Config &config) : m_rig(rig), m_context(*rig.reactor, config), m_roles(roles())
+	Stack(Rig &rig, const Config &config)
+	    : Stack(rig, config, std::make_unique<store::MemoryStore>(), std::make_unique<store::MemoryStore>())
 	{
-		m_peers.push_back(store::makeBlocker(m_context, m_roles[0], std::make_unique<store::MemoryStore>()));
-		m_peers.push_back(store::makeBlocker(m_context, m_roles[1], std::make_unique<store::MemoryStore>()));
+	}
+	Stack(Rig &rig, const Config &config, std::unique_ptr<store::ObjectStore> data, std::unique_ptr<store::ObjectStore> maps)
+	    : m_rig(rig), m_context(*rig.reactor, config), m_roles(roles())
+	{
+		m_peers.push_back(store::makeBlocker(m_context, m_roles[0], std::move(data)));
+		m_peers.push_back(store::makeBlocker(m_context, m_roles[1], std::move(maps)));
 		m_peers.push_back(mapper::makeMapper(m_context, m_roles[2]));
 		m_peers.push_back(composer::makeComposer(m_context, m_roles[3]));
 		for (auto &peer : m_peers) rig.run(start(*peer));

@@ -3,6 +3,7 @@
 //
 // A gateway's volume above the real composer, mapper and blockers, of which composer and mapper die again and again while
 // I/O is in flight: no I/O fails, and what is read is what was written last.
+#include "tests/daemon/composer/slow_store.h"
 #include "tests/daemon/composer/stack.h"
 
 #include "daemon/gateway/volume_sessions.h"
@@ -40,7 +41,7 @@ struct DeathsRig : Rig {
 	};
 
 	Config config;
-	Stack stack{*this, config};
+	Stack stack;
 	Actor service{*this, 1};
 	std::shared_ptr<spdlog::logger> log = roleLogger("gateway");
 	std::unique_ptr<VolumeSessions> volumes;
@@ -50,7 +51,9 @@ struct DeathsRig : Rig {
 	unsigned done = 0, failed = 0, wrong = 0, busy = 0;
 	uint32_t lastVersion = 0;
 
-	explicit DeathsRig(uint32_t seed) : Rig(128u << 20), random(seed)
+	explicit DeathsRig(uint32_t seed)
+	    : Rig(128u << 20), stack(*this, config, std::make_unique<SlowStore>(*reactor, seed), std::make_unique<SlowStore>(*reactor, seed + 1)),
+	      random(seed)
 	{
 		if (stack.create(service, "vol", kBytes) != 0) qFatal("create");
 		VolumeSessions::Options options;
@@ -181,7 +184,7 @@ private slots:
 				return rig.done >= upTo;
 			}), "I/O does not go on");
 			for (int i = 0; i < 64 && rig.busy < kInFlight; ++i) rig.submitOne();
-			rig.turns(unsigned(rig.random() % 6)); // somewhere on their ways
+			rig.turns(unsigned(rig.random() % 40)); // somewhere on their ways
 			rig.die(composer, mapper);
 		}
 		QVERIFY(turnUntil(rig, [&] { return rig.busy == 0; }));
