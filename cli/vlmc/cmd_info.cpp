@@ -69,7 +69,7 @@ std::vector<Line> lines(const dbus::VolumeInfo &volume, bool forPeople)
 		{"size", forPeople ? formatSize(volume.sizeBytes) + " (" + exact + " bytes)" : exact},
 		{"allocated",
 	     forPeople ? formatSize(volume.allocatedBytes) + percent(volume) : std::to_string(volume.allocatedBytes)},
-		{"state", stateWord(volume)},
+		{"state", stateWord(volume) + (volume.stoppedSymbol.isEmpty() ? "" : ": " + volume.stoppedText.toStdString() + " [" + volume.stoppedSymbol.toStdString() + "]")},
 		{"holders", holders(volume)},
 		{"created", forPeople ? timeLocal(volume.createdUs) : timeRfc3339(volume.createdUs)},
 		{"id", volume.id.toStdString()},

@@ -28,6 +28,7 @@ Result<QString> existingName(const std::string &typed)
 std::string stateWord(const dbus::VolumeInfo &volume)
 {
 	if (volume.error) return "error";
+	if (!volume.stoppedSymbol.isEmpty()) return "stopped";
 	return volume.opened || volume.clients > 0 ? "open" : "closed";
 }
 
@@ -45,6 +46,8 @@ QJsonObject volumeJson(const dbus::VolumeInfo &volume)
 	out.insert("created", jsonTime(volume.createdUs));
 	out.insert("opened", volume.opened);
 	out.insert("clients", jsonSize(volume.clients));
+	if (!volume.stoppedSymbol.isEmpty())
+		out.insert("stopped", QJsonObject{{"code", volume.stoppedSymbol}, {"message", volume.stoppedText}});
 	out.insert("nbdUri", volume.nbdUri.isEmpty() ? QJsonValue() : QJsonValue(volume.nbdUri));
 	return out;
 }

@@ -71,7 +71,9 @@ runtime::Task<Result<void>> claimHostFiles(runtime::Reactor &reactor, const std:
 	if (!held) co_return tl::unexpected<Error>(held.error());
 	held->abandon(); // for as long as the ring lives
 
-	const std::string text = std::to_string(getpid()) + " " + std::to_string(processStartTime(getpid())) + "\n";
+	std::string boot;
+	std::getline(std::ifstream("/proc/sys/kernel/random/boot_id"), boot);
+	const std::string text = std::to_string(getpid()) + " " + std::to_string(processStartTime(getpid())) + " " + boot + "\n";
 	const std::string temporary = pidPath + ".new";
 	xseg::UniqueFd pidFile(open(temporary.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0640));
 	if (!pidFile || ::write(pidFile.get(), text.data(), text.size()) != static_cast<ssize_t>(text.size()) ||

@@ -111,6 +111,9 @@ VolumeInfo VolumeInfo::fromMap(const QVariantMap &map)
 	out.opened = field<bool>(map, "Opened");
 	out.clients = field<uint>(map, "Clients");
 	out.nbdUri = field<QString>(map, "NbdUri");
+	const auto stopped = field<ErrorPair>(map, "Stopped");
+	out.stoppedSymbol = stopped.name;
+	out.stoppedText = stopped.message;
 	out.error = errorField(map);
 	return out;
 }

@@ -52,6 +52,7 @@ struct VolumeInfo {
 	bool opened = false;
 	uint clients = 0;
 	QString nbdUri;
+	QString stoppedSymbol, stoppedText; ///< why its I/O has stopped; empty when all is well
 	std::optional<Error> error; ///< set: this volume could not be read; only `name` holds then
 
 	static VolumeInfo fromMap(const QVariantMap &map);

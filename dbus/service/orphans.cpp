@@ -33,16 +33,24 @@ bool locked(const QString &alivePath)
 	return fd && flock(fd.get(), LOCK_SH | LOCK_NB) != 0 && errno == EWOULDBLOCK;
 }
 
+QByteArray bootId()
+{
+	QFile file(QStringLiteral("/proc/sys/kernel/random/boot_id"));
+	return file.open(QIODevice::ReadOnly) ? file.readAll().trimmed() : QByteArray();
+}
+
 Orphan readPidFile(const QString &path)
 {
 	Orphan out;
 	QFile file(path);
 	if (!file.open(QIODevice::ReadOnly)) return out;
-	const QList<QByteArray> fields = file.read(64).simplified().split(' ');
-	if (fields.size() != 2) return out;
+	const QList<QByteArray> fields = file.read(128).simplified().split(' ');
+	if (fields.size() < 2) return out;
 	const int pid = fields.at(0).toInt();
 	const unsigned long long started = fields.at(1).toULongLong();
+	out.killed = fields.size() == 3 && !fields.at(2).isEmpty() && fields.at(2) == bootId();
 	if (pid <= 1 || started == 0 || startTimeOf(pid) != started) return out;
+	out.killed = false;
 	out.pid = pid;
 	out.startTime = started;
 	return out;
@@ -63,7 +71,7 @@ std::vector<Orphan> findOrphans(const QString &runDir)
 		Orphan orphan = readPidFile(pidPath);
 		const bool draining = locked(dir.filePath(host + QLatin1String(".alive")));
 		if (orphan.pid == 0) QFile::remove(pidPath);
-		if (orphan.pid == 0 && !draining) continue;
+		if (orphan.pid == 0 && !draining && !orphan.killed) continue;
 		orphan.host = host;
 		out.push_back(orphan);
 	}

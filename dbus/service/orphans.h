@@ -1,10 +1,10 @@
 // SPDX-FileCopyrightText: The Archipelago project
 // SPDX-License-Identifier: GPL-3.0-or-later
 //
-// Host processes that outlived an earlier service: runDir/hosts/NAME.pid (pid and start time) and NAME.alive (locked by the
+// Host processes that outlived an earlier service: runDir/hosts/NAME.pid (pid, start time, boot) and NAME.alive (locked by the
 // host, and by the kernel until its last write is done). A process counts as that host when a process of that pid started at
-// that time; a pid file of nobody is stale and goes away. The alive file always stays: removing a lock file races with its
-// next taker.
+// that time; a pid file of nobody is stale and goes away. One that an orderly end would have removed, of this boot, says that
+// its host was killed. The alive file always stays: removing a lock file races with its next taker.
 #pragma once
 
 #include "daemon/base/errors.h"
@@ -25,9 +25,10 @@ struct Orphan {
 	QString host;
 	int pid = 0;                  ///< 0: the process is dead, only its last writes are still on their way
 	unsigned long long startTime = 0; ///< clock ticks since boot (/proc/PID/stat, field 22)
+	bool killed = false;              ///< it is dead, and was running when it died
 };
 
-/// Those that live or drain now; removes stale pid files. Reads a few small files.
+/// Those that live, drain, or were killed; removes stale pid files. Reads a few small files.
 std::vector<Orphan> findOrphans(const QString &runDir);
 
 /// Ends one orphan: SIGTERM, which drains it; after `timeoutMs` SIGKILL; then waits for its alive lock. Main thread, nothing

@@ -252,7 +252,11 @@ void PeerOrderRun::planStarts()
 		if (running.contains(host)) continue;
 		// prepare() or checkNames() found the names to be good.
 		const bool wanted = starting() && std::ranges::any_of(layout.rolesOf(host), [this](const QString &role) { return named(role); });
-		if (wanted || m_starts.contains(host)) hosts.append(host);
+		if (!wanted && !m_starts.contains(host)) continue;
+		hosts.append(host);
+		// A host that was stopped comes up with what is asked for; one that died, as it was.
+		if (m_supervisor.wants(host) || m_starts.contains(host)) continue;
+		for (const QString &role : layout.rolesOf(host)) m_supervisor.keepStopped(role, !named(role));
 	}
 	m_starts = hosts;
 	for (const PeerRole &role : layout.roles) {

@@ -4,6 +4,7 @@
 // Only silence counts. Whoever answers lives, also with an error; whoever is dead is noticed by pidfd, much sooner.
 #include "dbus/service/peer_probe.h"
 
+#include "daemon/base/text.h"
 #include "dbus/service/peer_supervisor.h"
 
 namespace archipelago::service {
@@ -19,6 +20,14 @@ QString storeProblem(const QString &role, const std::string &dir, const client::
 	                         .arg(role, QString::fromStdString(dir)).arg(reply.serviced >> 20).arg(now.reserveBytes >> 20);
 	if (now.waitingWrites == 0) return room + QStringLiteral("; writes that need room fail. Free space there or enlarge it.");
 	return room + QStringLiteral("; %1 writes wait. Free space there or enlarge it: they go on by themselves.").arg(now.waitingWrites);
+}
+
+QString volumesProblem(const std::vector<client::StoppedVolume> &stopped)
+{
+	if (stopped.empty()) return {};
+	QString text = QStringLiteral("volume %1 has stopped: %2").arg(QString::fromStdString(printable(stopped.front().name)), QString::fromStdString(stopped.front().message));
+	if (stopped.size() > 1) text += QStringLiteral(" (and %1 more: vlmc list)").arg(stopped.size() - 1);
+	return text;
 }
 
 } // namespace
@@ -55,6 +64,7 @@ void PeerProbe::tick()
 		} else if (out == m_out.end()) {
 			ping(role.name, role.portStart);
 			askCapacity(role);
+			askHealth(role);
 		} else if (out->second.hasExpired(m_timeouts.stuckMs)) {
 			m_supervisor.setStuck(role.name, true);
 		}
@@ -69,6 +79,20 @@ void PeerProbe::ping(const QString &role, uint port)
 		if (round != m_round) return;
 		m_out.erase(role);
 		m_supervisor.setStuck(role, false);
+	});
+	m_supervisor.requestSent();
+}
+
+void PeerProbe::askHealth(const PeerRole &role)
+{
+	const RoleConfig *config = m_supervisor.m_file.config.role(role.name.toStdString());
+	if (!m_supervisor.m_link || !config || config->type != RoleType::Mapperd || m_asked.contains(role.name)) return;
+	m_asked.insert(role.name);
+	client::CatalogClient mapper(m_supervisor.m_link->client(), static_cast<xseg::PortNo>(role.portStart));
+	mapper.health([this, name = role.name, round = m_round](Result<std::vector<client::StoppedVolume>> stopped) {
+		if (round != m_round) return;
+		m_asked.erase(name);
+		if (stopped) m_supervisor.setHealth(name, volumesProblem(*stopped));
 	});
 	m_supervisor.requestSent();
 }

@@ -2,7 +2,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //
 // PeerProbe: asks every role that is up for a sign of life (Ping on its first port), every host for its counts, and those who
-// can tell how they are: blockers whether their store is full. A role has at most one question of a kind out, for as long as
+// can tell how they are: blockers whether their store is full, mappers which volumes have stopped. A role has at most one question of a kind out, for as long as
 // it takes: one that hangs costs one request, and its late answer is what says that it is well again. Main thread.
 #pragma once
 
@@ -32,6 +32,7 @@ private:
 	void tick();
 	void ping(const QString &role, uint port);
 	void askCapacity(const PeerRole &role);
+	void askHealth(const PeerRole &role);
 
 	PeerSupervisor &m_supervisor;
 	SupervisorTimeouts m_timeouts;

@@ -68,12 +68,13 @@ void PeerSupervisor::letGo()
 void PeerSupervisor::load()
 {
 	const std::vector<Orphan> orphans = findOrphans(m_paths.runDir);
-	if (takeOver(orphans)) return;
+	if (takeOver(orphans)) return startKilled(orphans);
 	if (auto file = readConfigFile(m_paths.configFile, m_paths.configDefaults()))
 		adopt(std::move(*file));
 	else
 		m_facts.configError = QString::fromStdString(file.error().message);
 	setOrphans(orphans);
+	if (m_facts.orphans.empty()) startKilled(orphans);
 }
 
 void PeerSupervisor::submit(const PeerOrder &order, PeerOrderHooks hooks)

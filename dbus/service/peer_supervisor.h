@@ -79,6 +79,9 @@ public:
 	void readFresh(std::function<void(Result<ConfigFile>)> done);
 	/// A new configuration, while nothing runs.
 	void adopt(ConfigFile file);
+	/// Something is to run: what does not is a failure.
+	bool wantsAny() const { return !m_wanted.isEmpty(); }
+	bool wants(const QString &host) const { return m_wanted.contains(host); }
 	/// These hosts are to run, or not any more: whether one that dies is started again.
 	void want(const QString &host, bool wanted);
 	/// Roles that stay as they are when their host starts.
@@ -121,6 +124,7 @@ private:
 	void tellCatalog();
 	// supervisor_adoption.cpp
 	bool takeOver(const std::vector<Orphan> &living);
+	void startKilled(const std::vector<Orphan> &orphans);
 	bool takeOverSegment(std::vector<FoundHost> &found);
 	void takeOverHost(FoundHost host);
 	void recoverDeadOwners();

@@ -35,6 +35,19 @@ bool PeerSupervisor::takeOver(const std::vector<Orphan> &living)
 	return true;
 }
 
+/// Hosts that were killed while no service ran, beside those that left something in a segment: nobody stopped them, so they
+/// are to run.
+void PeerSupervisor::startKilled(const std::vector<Orphan> &orphans)
+{
+	for (const Orphan &orphan : orphans) {
+		if (!orphan.killed || !m_facts.layout.hosts.contains(orphan.host) || m_hosts.contains(orphan.host) || m_wanted.contains(orphan.host)) continue;
+		roleLogger("service")->warn("host {} was killed while no service ran", orphan.host.toStdString());
+		m_facts.crashed.insert(orphan.host, QStringLiteral("an unknown cause, while no service ran"));
+		m_wanted.append(orphan.host);
+		startAgain(orphan.host);
+	}
+}
+
 /// Configuration and segment, from the first host; they are the same in all of them.
 bool PeerSupervisor::takeOverSegment(std::vector<FoundHost> &found)
 {

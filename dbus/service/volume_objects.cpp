@@ -5,6 +5,7 @@
 // sizes for their messages and to spare a round trip; the mapper checks them because it trusts nobody.
 #include "dbus/service/volume_objects.h"
 
+#include "daemon/base/log.h"
 #include "daemon/base/names.h"
 #include "daemon/base/sizes.h"
 #include "daemon/base/text.h"
@@ -45,7 +46,7 @@ quint64 microseconds(int64_t ns)
 /// A row that could be read, of a volume that is not in the trash.
 bool isShown(const VolumeInfo &info)
 {
-	return info.error == 0 && info.state == kStateLive;
+	return (info.error == 0 || info.stopped != 0) && info.state == kStateLive;
 }
 
 /// "Cannot remove db: ..." in front of what the mapper or the segment says.
@@ -72,10 +73,19 @@ Result<void> checkLength(const std::string &name)
 	return {};
 }
 
+/// Why the I/O of a volume has stopped.
+dbus::ErrorPair stoppedPair(const VolumeInfo &info)
+{
+	const auto code = errorFromWire(info.error);
+	if (info.stopped == 0 || !code) return {};
+	return {textOf(errorInfo(*code).symbol),
+	        textOf(errorInfo(*code).text) + QStringLiteral(" Every I/O fails until nobody uses it any more and it is opened again.")};
+}
+
 QVariantMap errorRow(const VolumeInfo &info)
 {
 	const ErrorCode code = errorFromWire(info.error).value_or(ErrorCode::Failed);
-	const dbus::ErrorPair pair{busErrorName(code), QString::fromUtf8(errorInfo(code).text.data(), qsizetype(errorInfo(code).text.size()))};
+	const dbus::ErrorPair pair{busErrorName(code), textOf(errorInfo(code).text)};
 	return {{QStringLiteral("Name"), textOf(client::nameOf(info))}, {QStringLiteral("Error"), QVariant::fromValue(pair)}};
 }
 
@@ -87,14 +97,41 @@ VolumeObjects::VolumeObjects(ObjectTree &tree, Authority &authority, Jobs &jobs,
 	m_tree.setVolumeFallback([this](const MethodCall &call) { called(call); });
 	// Queued: the segment must not be asked from inside what it is telling.
 	connect(&m_supervisor, &PeerSupervisor::catalogChanged, this, [this](bool available) {
-		if (available)
+		if (available) {
+			reopen();
 			refreshAll();
-		else
+		} else {
+			remember();
 			m_objects.clear();
+		}
 	}, Qt::QueuedConnection);
 }
 
 VolumeObjects::~VolumeObjects() = default;
+
+// ---- explicit opens over a death of the mapper
+
+/// An explicit open is sticky, but only the mapper holds it: those of a mapper that died, or that is restarted alone, are made
+/// again. What was stopped on purpose starts closed.
+void VolumeObjects::remember()
+{
+	if (!m_supervisor.wantsAny()) return m_reopen.clear();
+	for (const auto &[name, object] : m_objects)
+		if (object->value("Opened").toBool()) m_reopen.insert(name);
+}
+
+void VolumeObjects::reopen()
+{
+	auto catalog = m_supervisor.catalog();
+	if (!catalog) return;
+	for (const std::string &name : std::exchange(m_reopen, {})) {
+		catalog->open(name, [self = QPointer<VolumeObjects>(this), name](Result<void> result) {
+			if (!result) roleLogger("service")->error("{} was open before its mapper died and cannot be opened again: {}", printable(name), result.error().message);
+			if (self && result) self->refresh(name, [](Result<VolumeInfo>) {});
+		});
+	}
+	m_supervisor.requestSent();
+}
 
 // ---- snapshots
 
@@ -116,6 +153,7 @@ QVariantMap VolumeObjects::propertiesOf(const VolumeInfo &info) const
 		{QStringLiteral("Opened"), info.openedExplicitly != 0},
 		{QStringLiteral("Clients"), uint(info.clients)},
 		{QStringLiteral("NbdUri"), uri},
+		{QStringLiteral("Stopped"), QVariant::fromValue(stoppedPair(info))},
 	};
 }
 
@@ -216,7 +254,7 @@ void VolumeObjects::list(const MethodCall &call)
 		for (const VolumeInfo &info : *volumes) {
 			if (limit != 0 && quint64(rows.size()) >= limit) break;
 			if (client::nameOf(info) <= after && !after.empty()) continue;
-			if (info.error != 0)
+			if (info.error != 0 && info.stopped == 0)
 				rows.append(errorRow(info));
 			else if (isShown(info))
 				rows.append(propertiesOf(info));

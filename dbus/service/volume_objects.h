@@ -13,6 +13,7 @@
 
 #include <map>
 #include <memory>
+#include <set>
 #include <string>
 
 #include <QObject>
@@ -44,6 +45,8 @@ private:
 
 	void runCreate(Job &job, const std::string &name, uint64_t sizeBytes);
 	void runRemove(Job &job, const std::string &name);
+	void remember();
+	void reopen();
 	void refreshAll();
 	/// Reads one volume and brings its object in step.
 	void refresh(const std::string &name, Done<VolumeInfo> done);
@@ -56,6 +59,7 @@ private:
 	Jobs &m_jobs;
 	PeerSupervisor &m_supervisor;
 	std::map<std::string, std::unique_ptr<VolumeObject>> m_objects; ///< by name, bytewise
+	std::set<std::string> m_reopen; ///< opened explicitly when their mapper died
 };
 
 } // namespace archipelago::service

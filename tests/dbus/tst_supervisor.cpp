@@ -254,8 +254,8 @@ private slots:
 		QCOMPARE(m_supervisor->state(), QStringLiteral("degraded"));
 		QCOMPARE(m_supervisor->verdict(), QStringLiteral("mapperd does not answer. Try: archipelago restart mapperd"));
 		QCOMPARE(state("vlmcd"), PeerState::Up);
-		// One ping is out, however long it takes.
-		QVERIFY(QTest::qWaitFor([this] { return m_supervisor->role(QStringLiteral("mapperd"))->inflight == 1; }, 20'000));
+		// One ping is out, and one question about its health, however long it takes.
+		QVERIFY(QTest::qWaitFor([this] { return m_supervisor->role(QStringLiteral("mapperd"))->inflight == 2; }, 20'000));
 		behave("{}");
 		QVERIFY(QTest::qWaitFor([this] { return state("mapperd") == PeerState::Up; }, 20'000));
 		QCOMPARE(m_supervisor->state(), QStringLiteral("running"));
