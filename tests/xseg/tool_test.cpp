@@ -157,8 +157,8 @@ void ToolTest::nothingRuns()
 void ToolTest::notASegment()
 {
 	const auto t = makeSegment();
-	auto fewer = createBells(t.segment.geometry().waiters - 1);
-	const TestSegment wrong{Segment::attach(duplicate(t.segment.fd())).value(), std::move(*fewer)};
+	auto more = createBells(t.segment.geometry().waiters + 1);
+	const TestSegment wrong{Segment::attach(duplicate(t.segment.fd())).value(), std::move(*more)};
 	const Host host(wrong);
 	const Ran result = host.xseg({QStringLiteral("verify")});
 	QCOMPARE(result.code, 1);

@@ -83,6 +83,7 @@ bool Client::startWrite(uint32_t first, uint32_t count)
 	RequestRef request = port().get(count * kSlotBytes);
 	if (!request) return false;
 	const auto data = request.data();
+	if (data.size() != count * kSlotBytes) return false; // somebody scribbles on our request
 	for (uint32_t i = 0; i < count; ++i) {
 		Ledger::Slot &slot = slots()[first + i];
 		if (!underWay(slot)) slot.underWay = ++m_ledger.serial;

@@ -78,6 +78,12 @@ Outcome Household::run()
 {
 	const auto began = Clock::now();
 	for (const Role role : {kBlocker, kComposer, kClientA, kClientB}) start(role);
+	if (m_scenario.killer == Killer::Nobody) {
+		liveBesideAScribbler();
+		m_outcome.answers = m_ledger->answers;
+		m_outcome.seconds = since(began);
+		return m_outcome;
+	}
 	uint64_t answers = 0;
 	auto lastAnswer = Clock::now();
 	while (m_outcome.wrong.empty() && m_outcome.deaths < m_limits.deaths && since(began) < m_limits.seconds) {

@@ -13,7 +13,11 @@
 
 namespace xseg::test {
 
-enum class Killer { CrashPoint, FromOutside };
+enum class Killer {
+	CrashPoint,
+	FromOutside,
+	Nobody, ///< but a fifth process writes random words all over the segment
+};
 enum class Supervisor { Plain, DiesHalfWay, RecoversTwice };
 
 struct Scenario {
@@ -53,6 +57,9 @@ private:
 	void start(Role role);
 	[[noreturn]] void beRole(Role role, uint64_t seed, long crashAfter);
 	void killSomebody();
+	[[noreturn]] void scribble(uint64_t seed);
+	void liveBesideAScribbler();
+	bool everybodyTurns() const;
 	void waitABit();
 	void lookForTheDead();
 	void died(Role role, int status);
@@ -76,6 +83,7 @@ private:
 	std::array<Process, kRoles> m_processes;
 	std::vector<std::pair<Role, ProcessId>> m_dead; ///< not recovered yet
 	bool m_killing = true;
+	std::array<uint64_t, kRoles> m_turnsBefore{};
 	Outcome m_outcome;
 };
 

@@ -29,6 +29,7 @@ struct Ledger {
 
 	std::atomic<bool> clientsStop, serversStop;
 	std::atomic<uint64_t> serial, answers, ownerDead, violations;
+	std::atomic<uint64_t> turns[4]; ///< by role: it is not caught in a loop
 	char firstViolation[256];
 	Slot slot[kClients][kSlots];
 	std::atomic<uint64_t> disk[kClients * kSlots][kSlotWords];

@@ -89,8 +89,9 @@ bool Composer::sendParts()
 			const bool copied = whole.request->op == kWrite && below(4) == 0;
 			RequestRef part = copied ? port().get(kSlotBytes) : port().get();
 			if (!part) return busy;
-			if (copied) {
-				std::memcpy(part.data().data(), &whole.request.data()[whole.sent * kSlotBytes], kSlotBytes);
+			const auto from = whole.request.data(), to = part.data();
+			if (copied && from.size() == whole.count * kSlotBytes && to.size() == kSlotBytes) {
+				std::memcpy(to.data(), &from[whole.sent * kSlotBytes], kSlotBytes);
 			} else {
 				part->data_blk = whole.request->data_blk;
 				part->data_off = whole.request->data_off + whole.sent * kSlotBytes;
@@ -170,7 +171,7 @@ bool Blocker::turn()
 {
 	bool busy = false;
 	while (RequestRef reply = port().receive()) m_ledger.violation("the blocker was sent a reply");
-	for (unsigned i = below(6); i > 0; --i) {
+	for (unsigned i = 1 + below(5); i > 0; --i) { // at least one: what stays in the ring rings no second time
 		RequestRef request = port().accept();
 		if (!request) break;
 		m_inHand.push_back(std::move(request));

@@ -28,6 +28,7 @@ int Worker::run()
 {
 	if (!m_port) return 1;
 	while (!finished()) {
+		++m_ledger.turns[m_role];
 		bool busy = turn();
 		for (size_t left = m_outbox.size(); left > 0; --left) {
 			Outgoing out = std::move(m_outbox.front());
