@@ -139,6 +139,7 @@ void Composer::onRequest(ServedPort &port, xseg::RequestRef request)
 	case Op::VolList:
 		m_contexts[request.index()].begin(false);
 		m_contexts[request.index()].step = IoContext::Step::List;
+		request.alter(); // from here on it is nothing that a successor of ours could take up
 		request->op = static_cast<uint16_t>(Op::CatList);
 		return port.forward(std::move(request), static_cast<xseg::PortNo>(m_role.mapperPort));
 	default:

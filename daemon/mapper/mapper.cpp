@@ -428,6 +428,7 @@ Task<void> Mapper::catInfo(xseg::RequestRef request)
 	if (info) {
 		const std::span<std::byte> data = request.data();
 		if (data.size() >= sizeof *info) {
+			request.alter(); // the name is overwritten: were we killed now, a successor would look for another volume
 			std::memcpy(data.data(), &*info, sizeof *info);
 			request->serviced = sizeof *info;
 			respond(std::move(request), Result<void>{});

@@ -116,6 +116,7 @@ void respondControl(ServedPort &port, xseg::RequestRef request, const Result<voi
 	if (result) return port.respond(std::move(request), 0);
 	const auto data = request.data();
 	const size_t length = std::min(data.size(), result.error().message.size());
+	request.alter(); // the message takes the place of a name
 	if (length) std::memcpy(data.data(), result.error().message.data(), length);
 	request->serviced = length;
 	port.respond(std::move(request), wireStatus(result.error().code));
