@@ -91,6 +91,7 @@ Outcome Household::run()
 		waitABit();
 		lookForTheDead();
 		recover();
+		checkThatNothingIsBroken();
 		if (std::exchange(answers, m_ledger->answers) != m_ledger->answers) lastAnswer = Clock::now();
 		if (since(lastAnswer) > m_limits.hungSeconds) wrong("no answer any more");
 		if (m_ledger->violations != 0) wrong(m_ledger->firstViolation);
@@ -254,6 +255,14 @@ void Household::recoverInProcessThatMayDie(const ProcessId &dead)
 }
 
 // ---- the end
+
+/// Whoever dies when: verify() beside all of this may see what is held, never what none of our code writes.
+void Household::checkThatNothingIsBroken()
+{
+	for (const Finding &finding : verify(m_segment)) {
+		if (finding.kind == Finding::Kind::Broken) wrong("broken: " + finding.text);
+	}
+}
 
 void Household::checkWhatIsLeft()
 {

@@ -70,6 +70,7 @@ private:
 	bool until(bool (Household::*done)() const, const char *what);
 	bool clientsEnded() const { return allEnded(1u << kClientA | 1u << kClientB); }
 	bool everybodyEnded() const { return allEnded((1u << kRoles) - 1); }
+	void checkThatNothingIsBroken();
 	void checkWhatIsLeft();
 	void wrong(std::string what);
 
