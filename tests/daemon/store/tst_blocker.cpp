@@ -408,11 +408,16 @@ private slots:
 			QVERIFY(m_holding->opened);
 			m_holding->finishOne();
 		}
-		m_bench->reactor().runUntil([&] { return stopped && m_client->replies.size() == 40; });
+		m_bench->reactor().runUntil([&] { return stopped && m_client->replies.size() >= 16; });
 		m_blocker.reset();
-		size_t done = 0;
-		for (const auto &reply : m_client->replies) done += reply->status == 0;
-		QCOMPARE(done, size_t{16}); // the others were never begun, and say so
+		QCOMPARE(m_client->replies.size(), size_t{16});
+		// The others were never begun: they are the next blocker's.
+		startHolding();
+		while (m_client->replies.size() < 40) {
+			m_bench->reactor().runUntil([&] { return !m_holding->held.empty() || m_client->replies.size() == 40; });
+			while (!m_holding->held.empty()) m_holding->finishOne();
+		}
+		for (const auto &reply : m_client->replies) QCOMPARE(reply->status, 0);
 	}
 
 	void aTakenPortLeavesTheStoreFree()
