@@ -1,19 +1,16 @@
 // SPDX-FileCopyrightText: The Archipelago project
 // SPDX-License-Identifier: GPL-3.0-or-later
 //
-// The blocker peer. What a request may say is in kOperations; everything else is E-INVALID or E-UNSUPPORTED before the store
+// The blocker peer: requests in, answers out (blocker_room.cpp: when the store is full). What a request may say is in kOperations; everything else is E-INVALID or E-UNSUPPORTED before the store
 // hears of it. Fields of shared memory are copied once, the copies are checked and used; a name is copied too, because it
 // becomes a file name while its sender can still write to it.
 #include "daemon/store/blocker.h"
 
-#include "daemon/runtime/served_port.h"
+#include "daemon/store/blocker_peer.h"
 #include "daemon/store/file/file_store.h"
-#include "daemon/store/headroom.h"
 #include "daemon/store/object_key.h"
 
 #include <algorithm>
-#include <array>
-#include <deque>
 
 namespace archipelago::store {
 
@@ -48,80 +45,8 @@ const Operation *operation(uint16_t op)
 constexpr uint32_t kOwnRequests = 1;
 /// How long stop() waits for full reply rings; what is left then fails back when the port unbinds.
 constexpr uint64_t kLastRepliesMs = 1000;
-/// A store that is full and has room in turns is told of so often.
-constexpr uint64_t kTellEachNs = 5'000'000'000;
 
-class Blocker final : public runtime::Peer, runtime::PortHandler {
-public:
-	Blocker(const runtime::PeerContext &context, const RoleConfig &role, std::unique_ptr<ObjectStore> store);
-	~Blocker() override;
-
-	runtime::Task<Result<void>> start() override;
-	runtime::Task<Result<void>> stop() override;
-	uint32_t inflight() const override { return m_inflight + static_cast<uint32_t>(m_waiting.size()); }
-
-private:
-	/// What a request may do about room.
-	enum class Room : uint8_t {
-		None,  ///< metadata: what the reserve is for; and what needs none
-		Frees, ///< a punch: never asked, but it may be refused (pieces of zeros at its ends)
-		Needs,
-	};
-	struct Slot : StoreOp {
-		Blocker *blocker = nullptr;
-		Slot *nextFree = nullptr;
-		xseg::RequestRef request;
-		std::array<char, kMaxNameBytes> nameBytes;
-		uint64_t arrival = 0; ///< data only: its place among those who wait
-		uint64_t taken = 0;   ///< of the headroom
-		Room room = Room::None;
-		bool asking = false;  ///< finding out whether its block has all of its room
-		bool probe = false;   ///< goes although the store had no room for another
-	};
-	struct Waiting {
-		xseg::RequestRef request;
-		uint64_t arrival;
-	};
-
-	void onRequest(runtime::ServedPort &port, xseg::RequestRef request) override;
-	void onReply(runtime::ServedPort &port, xseg::RequestRef request) override;
-	std::optional<ErrorCode> fill(Slot &slot, uint16_t op, const xseg::RequestRef &request) const;
-	std::optional<ErrorCode> fillObject(Slot &slot, const xseg::RequestRef &request, uint32_t block, uint64_t nameAt) const;
-	static Room roomOf(const StoreOp &op);
-	void begin(Slot &slot);
-	void done(Slot &slot);
-	void answer(Slot &slot);
-	Slot *takeSlot(xseg::RequestRef request);
-	xseg::RequestRef giveBack(Slot &slot);
-	void wakeStop();
-	// ---- a full store
-	bool admit(Slot &slot);
-	void askForRoom(Slot &slot);
-	void park(Slot &slot);
-	void admitWaiting(bool justLooked);
-	bool admitFirst(bool justLooked);
-	void setFull(bool full);
-
-	runtime::Reactor &m_reactor;
-	const RoleConfig m_role;
-	const FullPolicy m_fullPolicy;
-	const uint64_t m_reserveBytes;
-	const bool m_createDirs;
-	std::shared_ptr<spdlog::logger> m_log;
-	std::unique_ptr<ObjectStore> m_store;
-	Headroom m_headroom;
-	std::deque<Waiting> m_waiting; ///< for room, in order of arrival
-	uint64_t m_arrivals = 0;
-	bool m_full = false;           ///< as last told to the log
-	uint64_t m_fullToldNs = 0;
-	std::unique_ptr<Slot[]> m_slots;
-	Slot *m_free = nullptr;
-	uint32_t m_inflight = 0;
-	bool m_stopping = false;
-	runtime::WaitList m_quiet; ///< stop() waits here for m_inflight == 0
-	std::unique_ptr<xseg::BufferPool> m_buffers;
-	std::unique_ptr<runtime::ServedPort> m_port; ///< last: unbinds first
-};
+} // namespace
 
 Blocker::Blocker(const runtime::PeerContext &context, const RoleConfig &role, std::unique_ptr<ObjectStore> store)
     : m_reactor(context.reactor), m_role(role), m_fullPolicy(context.config.fullPolicy),
@@ -320,103 +245,7 @@ void Blocker::answer(Slot &slot)
 	if (!m_waiting.empty()) admitWaiting(false); // there is a slot now
 }
 
-// ---- a full store
-
-Blocker::Room Blocker::roomOf(const StoreOp &op)
-{
-	const bool data = op.id.kind == ObjectKind::Data, content = op.id.kind == ObjectKind::Content;
-	if (op.op == Op::ObjPunch && data) return Room::Frees;
-	const bool writes = op.op == Op::ObjCreate || op.op == Op::ObjWrite || op.op == Op::ObjWriteFull;
-	return writes && (data || content) ? Room::Needs : Room::None;
-}
-
-/// Nobody overtakes those who wait.
-bool Blocker::admit(Slot &slot)
-{
-	const uint64_t bytes = Headroom::cost(slot.data.size(), slot.op != Op::ObjWrite);
-	if (!m_waiting.empty() || !m_headroom.take(bytes)) return false;
-	slot.taken = bytes;
-	return true;
-}
-
-/// A block whose file has all of its room can be written when there is none left.
-void Blocker::askForRoom(Slot &slot)
-{
-	slot.asking = true;
-	slot.op = Op::ObjStat;
-	m_store->submit(slot);
-}
-
-/// The request waits, its slot does not.
-void Blocker::park(Slot &slot)
-{
-	const uint64_t arrival = slot.arrival;
-	Waiting waiting{giveBack(slot), arrival};
-	if (m_stopping) return; // dropped: it fails back
-	const auto behind = std::find_if(m_waiting.begin(), m_waiting.end(), [=](const Waiting &w) { return w.arrival > arrival; });
-	m_waiting.insert(behind, std::move(waiting));
-	m_headroom.lookUnlessSoon();
-}
-
-/// After a look, and when a slot is free again. Only the former can say that there is no room.
-void Blocker::admitWaiting(bool justLooked)
-{
-	if (m_stopping) return wakeStop();
-	while (!m_waiting.empty() && m_free && admitFirst(justLooked)) {}
-	if (!m_waiting.empty() && !m_headroom.looking()) m_headroom.lookLater();
-}
-
-/// False: it, or those behind it, have to go on waiting.
-bool Blocker::admitFirst(bool justLooked)
-{
-	Slot &slot = *m_free;
-	xseg::RequestRef &first = m_waiting.front().request;
-	// Read and checked anew: it is its sender's memory.
-	if (const auto wrong = fill(slot, first->op, first)) {
-		xseg::RequestRef refused = std::move(first);
-		m_waiting.pop_front();
-		m_port->respond(std::move(refused), wireStatus(*wrong));
-		return true;
-	}
-	const uint64_t bytes = slot.room == Room::Needs ? Headroom::cost(slot.data.size(), slot.op != Op::ObjWrite) : 0;
-	const bool probe = m_headroom.refused();
-	const bool room = probe ? m_headroom.takeAsProbe(bytes) : m_headroom.take(bytes);
-	if (!room && !justLooked) return false;
-	if (!room && m_fullPolicy == FullPolicy::Pause) {
-		setFull(true);
-		return false;
-	}
-	const uint64_t arrival = m_waiting.front().arrival;
-	xseg::RequestRef request = std::move(first);
-	m_waiting.pop_front();
-	setFull(!room);
-	if (!room) {
-		request->serviced = 0;
-		m_port->respond(std::move(request), wireStatus(ErrorCode::NoSpace));
-		return true;
-	}
-	Slot *taken = takeSlot(std::move(request));
-	taken->arrival = arrival;
-	taken->taken = bytes;
-	taken->probe = probe;
-	m_store->submit(*taken);
-	return !probe; // those behind a probe wait for its end
-}
-
-void Blocker::setFull(bool full)
-{
-	const uint64_t now = runtime::Reactor::nowNs();
-	if (full == m_full || now - m_fullToldNs < kTellEachNs) return;
-	m_full = full;
-	m_fullToldNs = now;
-	if (!full)
-		m_log->warn("{}: there is room for data again", m_role.name);
-	else
-		m_log->error("{}: {} is full: no more than {} MiB are free, and these are kept for metadata (RESERVE). Writes that need room {}. "
-		             "Make room on its file system or enlarge it.", m_role.name,
-		             m_role.archipDir.empty() ? "the store" : m_role.archipDir, m_reserveBytes >> 20,
-		             m_fullPolicy == FullPolicy::Pause ? "wait and go on by themselves then" : "fail with E-NOSPACE");
-}
+namespace {
 
 /// Which kind of objects a blocker is for: whoever the mappers name as theirs.
 Purpose purposeOf(const Config &config, const RoleConfig &role)
