@@ -4,6 +4,8 @@
 // See run.h.
 #include "tests/crash/run.h"
 
+#include <algorithm>
+
 namespace archipelago::testing {
 
 namespace {
@@ -24,6 +26,11 @@ Run::Run(Rig &rig, uint64_t seed, const Tamper *tamper) : m_rig(rig), m_tamper(t
 }
 
 Run::~Run() = default;
+
+void Run::unlessCrashed(const std::string &text)
+{
+	if (!m_node->crashed()) problem(text);
+}
 
 void Run::problem(const std::string &text)
 {
@@ -210,12 +217,12 @@ void Run::createVolume()
 	volume.name = "volume-" + std::to_string(m_volumes.size());
 	volume.createSent = now();
 	if (const int32_t status = m_client.create(volume.name, kVolumeBytes); status != 0)
-		return problem("creation of " + volume.name + " fails with " + std::to_string(status));
+		return unlessCrashed("creation of " + volume.name + " fails with " + std::to_string(status));
 	++m_counts.creates;
 	volume.created = now();
 	promise();
 	const int session = m_client.attach(volume.name);
-	if (session <= 0) return problem(volume.name + " cannot be attached: " + std::to_string(session));
+	if (session <= 0) return unlessCrashed(volume.name + " cannot be attached: " + std::to_string(session));
 	volume.session = static_cast<xseg::PortNo>(session);
 }
 
@@ -225,10 +232,10 @@ void Run::removeVolume()
 	for (const RunVolume &other : m_volumes) live += other.live();
 	RunVolume *volume = anyLive();
 	if (live < 2 || !volume) return;
-	if (m_client.detach(std::exchange(volume->session, xseg::PortNo{0})) != 0) return problem("detach fails");
+	if (m_client.detach(std::exchange(volume->session, xseg::PortNo{0})) != 0) return unlessCrashed("detach fails");
 	volume->removeSent = now();
 	if (const int32_t status = m_client.remove(volume->name); status != 0)
-		return problem("removal of " + volume->name + " fails with " + std::to_string(status));
+		return unlessCrashed("removal of " + volume->name + " fails with " + std::to_string(status));
 	++m_counts.removes;
 	volume->removed = now();
 	promise();
@@ -257,13 +264,42 @@ void Run::kill()
 {
 	if (pick(2)) {
 		(pick(2) ? m_node->blocks() : m_node->maps()).crashAfter(1 + pick(6));
-		for (int i = 0; i < 6 && !m_node->crashed(); ++i) someIo();
+		for (int i = 0; i < 8 && !m_node->crashed() && m_problems.empty(); ++i) {
+			const uint64_t what = pick(6);
+			what == 0 ? createVolume() : what == 1 ? removeVolume() : someIo();
+		}
 	}
+	if (!m_problems.empty()) return;
 	for (RunVolume &volume : m_volumes) volume.session = 0;
 	m_node->kill();
 	++m_counts.kills;
 	startNode();
+	settleNames();
 	attachAll(true);
+}
+
+/// What was being created or removed either is or is not, from now on. Headers and names are durable when written, so a
+/// removal that is not seen now has left nothing.
+void Run::settleNames()
+{
+	const auto listed = m_client.list();
+	if (!listed) return problem("the volumes cannot be listed after a kill");
+	for (RunVolume &volume : m_volumes) {
+		const bool there = std::ranges::find(*listed, volume.name) != listed->end();
+		if (!volume.created && !volume.removed) {
+			if (there)
+				volume.created = now();
+			else
+				volume.removeSent = volume.removed = now();
+		} else if (volume.removeSent && !volume.removed) {
+			if (there)
+				volume.removeSent.reset();
+			else
+				volume.removed = now();
+		} else if (there != volume.live()) {
+			problem(volume.name + (there ? " is there again after a kill" : " is not there after a kill"));
+		}
+	}
 }
 
 /// Every volume is there and shows what it may.

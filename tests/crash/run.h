@@ -69,7 +69,9 @@ private:
 	uint64_t pick(uint64_t below) { return m_random() % below; }
 	void promise() { m_promises.push_back(now()); }
 	void problem(const std::string &text);
+	void unlessCrashed(const std::string &text);
 	void startNode();
+	void settleNames();
 	void attachAll(bool afterKill);
 	void look(RunVolume &volume);
 	RunVolume *anyLive();
