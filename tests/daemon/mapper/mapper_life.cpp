@@ -264,6 +264,11 @@ Result<void> Life::stop()
 	return stopped;
 }
 
+void Life::addBlockerm()
+{
+	m_blockerm = std::make_unique<CrashStore>(*m_rig.reactor, m_world, m_world.maps, kBlockermPort);
+}
+
 void Life::settle()
 {
 	unsigned turns = 0;

@@ -94,6 +94,7 @@ public:
 	CrashStore &blockerm() { return *m_blockerm; }
 	runtime::Peer &mapper() { return *m_mapper; }
 	void removeBlockerm() { m_blockerm.reset(); }
+	void addBlockerm();
 	/// The end as by `archipelago stop`. Nothing of this life may be used after it.
 	Result<void> stop();
 

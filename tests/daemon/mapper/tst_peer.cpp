@@ -597,19 +597,21 @@ private slots:
 		QCOMPARE(world.steps, 0u);
 	}
 
-	/// A blocker that is not there.
-	void peer_namesTheRole()
+	/// A blocker that is away is waited for: its successor does what is asked.
+	void peer_thatIsAwayIsWaitedFor()
 	{
 		World world;
 		Life life(m_rig, world);
 		life.removeBlockerm();
-		const auto created = life.wait(life.client().create("db", kSize));
-		QVERIFY(failsWith(created, ErrorCode::Peer));
-		QCOMPARE(message(created),
-		         "Cannot create volume db: role blockerm (port 12) does not run; start it with: archipelago start "
-		         "blockerm. Nothing was changed.");
-		const auto list = life.wait(life.client().list());
-		QVERIFY(failsWith(list, ErrorCode::Peer));
+		const auto created = life.start(life.client().create("db", kSize));
+		const auto list = life.start(life.client().list());
+		life.settle();
+		QVERIFY(!created->has_value() && !list->has_value());
+		QVERIFY(life.wait(life.client().raw(Op::Ping, "", 0, {})));
+		life.addBlockerm();
+		life.until([&] { return created->has_value() && list->has_value(); });
+		QVERIFY2((**created).has_value(), qPrintable(message(**created)));
+		QCOMPARE(life.wait(life.client().info("db"))->sizeBytes, kSize);
 	}
 };
 
