@@ -55,6 +55,7 @@ struct Attachment {
 	OpenVolume *volume = nullptr;
 	Holder holder = Holder::Tool;
 	bool readOnly = false;
+	uint32_t client = 0; ///< path entry of the port that asked: its composer's
 };
 
 class Attachments {

@@ -141,7 +141,7 @@ Task<Result<void>> Mapper::start()
 	m_blockerb.emplace(*m_caller, portNo(m_role.blockerbPort), m_blockerbRole);
 	m_blockerm.emplace(*m_caller, portNo(m_role.blockermPort), m_blockermRole);
 	const VolumeContext context{m_reactor, *m_blockerb, *m_blockerm, m_budget, *m_bootId, *m_log, m_limits};
-	m_volumes.emplace(context);
+	m_volumes.emplace(context, m_reactor.segment());
 	m_stopping = false;
 	m_log->info("serves port {}", m_role.portnoStart);
 	co_return Result<void>{};
@@ -377,6 +377,8 @@ template <typename T> void Mapper::respond(xseg::RequestRef request, const Resul
 Task<void> Mapper::mapAttach(xseg::RequestRef request)
 {
 	const auto args = request.args<AttachArgs>();
+	const uint16_t hops = std::clamp<uint16_t>(request->npath, 1, XS_MAX_HOPS);
+	const uint32_t client = request->path[hops - 1];
 	Result<AttachReply> reply;
 	Result<std::string> name = nameOf(request);
 	const bool legal = args.holder >= Holder::Nbd && args.holder <= Holder::Tool && args.readOnly <= 1 &&
@@ -386,7 +388,7 @@ Task<void> Mapper::mapAttach(xseg::RequestRef request)
 	else if (!legal)
 		reply = failure(ErrorCode::Invalid, "Cannot attach: the request's arguments are out of range.");
 	else
-		reply = co_await m_volumes->attach(std::move(*name), args);
+		reply = co_await m_volumes->attach(std::move(*name), args, client);
 	respond(std::move(request), reply);
 }
 

@@ -5,6 +5,7 @@
 #include "daemon/mapper/open_volumes.h"
 
 #include "daemon/base/text.h"
+#include "daemon/runtime/port_life.h"
 
 #include <fmt/format.h>
 
@@ -59,6 +60,7 @@ runtime::Task<Result<void>> OpenVolumes::remove(std::string name)
 {
 	const NameLocks::Held lock = co_await m_names.take(name);
 	if (OpenVolume *volume = find(name)) {
+		dropDead(*volume);
 		if (volume->clientCount()) co_return busy("remove", *volume);
 		if (volume->openedExplicitly)
 			co_return failure(
@@ -174,6 +176,7 @@ runtime::Task<Result<void>> OpenVolumes::close(std::string name)
 		co_return failure(ErrorCode::NotOpen,
 		                  fmt::format("Cannot close volume {}: it is not open. {}", shown(name), kNothingChanged));
 	}
+	dropDead(*volume);
 	if (volume->clientCount()) co_return busy("close", *volume);
 	Result<void> closed = co_await letGo(*volume);
 	if (closed) co_return closed;
@@ -184,9 +187,10 @@ runtime::Task<Result<void>> OpenVolumes::close(std::string name)
 	                 "recovers it.");
 }
 
-runtime::Task<Result<AttachReply>> OpenVolumes::attach(std::string name, AttachArgs args)
+runtime::Task<Result<AttachReply>> OpenVolumes::attach(std::string name, AttachArgs args, uint32_t client)
 {
 	const NameLocks::Held lock = co_await m_names.take(name);
+	if (OpenVolume *volume = find(name)) dropDead(*volume);
 	if (args.onlyIfOpened) {
 		const OpenVolume *volume = find(name);
 		if (!volume || !volume->openedExplicitly) {
@@ -205,6 +209,7 @@ runtime::Task<Result<AttachReply>> OpenVolumes::attach(std::string name, AttachA
 	attachment.volume = *volume;
 	attachment.holder = args.holder;
 	attachment.readOnly = args.readOnly != 0;
+	attachment.client = client;
 	AttachReply reply;
 	reply.handle = m_attachments.add(attachment);
 	if (!reply.handle) {
@@ -221,6 +226,19 @@ runtime::Task<Result<AttachReply>> OpenVolumes::attach(std::string name, AttachA
 	reply.readOnly = attachment.readOnly;
 	reply.blockShift = kBlockShift;
 	co_return reply;
+}
+
+/// Under the name's lock. Nothing of theirs is under way when their successor attaches: who has I/O with them waits until all of
+/// it is back (and recovery until their own is), and only then attaches anew.
+void OpenVolumes::dropDead(OpenVolume &volume)
+{
+	for (uint32_t handle : m_attachments.of(volume)) {
+		const Attachment attachment = *m_attachments.find(handle);
+		if (!runtime::hasGone(m_segment, attachment.client)) continue;
+		m_attachments.remove(handle);
+		volume.map->abandon(handle);
+		--volume.clients[static_cast<size_t>(attachment.holder)];
+	}
 }
 
 runtime::Task<Result<void>> OpenVolumes::detach(uint32_t handle)

@@ -11,6 +11,9 @@
 // A close that fails leaves the volume open without holders; the next holder takes it over, and stop tries again. One that
 // fails because the volume had stopped lets go of it: its journal and header are in the store, and the next open recovers.
 //
+// A composer that has died gives nothing back. Its attachments go, and the first writes it had begun with them, when the volume is
+// looked at next by name: its successor attaches before it writes.
+//
 // Errors are complete sentences for operators (ux.md's recipe: what cannot be done, why, how things stand, what to do).
 // Each operation holds the lock of its name. One thread.
 #pragma once
@@ -18,6 +21,7 @@
 #include "daemon/mapper/attachments.h"
 #include "daemon/mapper/catalog.h"
 #include "daemon/mapper/name_locks.h"
+#include "xseg/segment.h"
 
 #include <map>
 
@@ -25,7 +29,9 @@ namespace archipelago::mapper {
 
 class OpenVolumes {
 public:
-	explicit OpenVolumes(const VolumeContext &context) : m_context(context), m_catalog(context.blockerm) {}
+	OpenVolumes(const VolumeContext &context, const xseg::Segment &segment)
+		: m_context(context), m_segment(segment), m_catalog(context.blockerm)
+	{}
 
 	runtime::Task<Result<VolumeId>> create(std::string name, uint64_t sizeBytes);
 	/// E-BUSY with who.
@@ -39,7 +45,8 @@ public:
 	runtime::Task<Result<void>> open(std::string name);
 	/// E-NOTOPEN, E-BUSY with who.
 	runtime::Task<Result<void>> close(std::string name);
-	runtime::Task<Result<AttachReply>> attach(std::string name, AttachArgs args);
+	/// `client`: the path entry of whoever asks (xseg/abi.h).
+	runtime::Task<Result<AttachReply>> attach(std::string name, AttachArgs args, uint32_t client);
 	/// The handle is gone at once, and its first writes that were not recorded with it. The volume closes with its last
 	/// holder; when that fails it is logged, for the client has left all the same. No such handle: nothing to do.
 	runtime::Task<Result<void>> detach(uint32_t handle);
@@ -55,9 +62,11 @@ private:
 	/// Closes a volume without holders; it is gone when that succeeds or it had stopped.
 	runtime::Task<Result<void>> letGo(OpenVolume &volume);
 	OpenVolume *find(const std::string &name) const;
+	void dropDead(OpenVolume &volume);
 	void addLiveState(VolumeInfo &info) const;
 
 	VolumeContext m_context;
+	const xseg::Segment &m_segment;
 	Catalog m_catalog;
 	NameLocks m_names;
 	Attachments m_attachments;
