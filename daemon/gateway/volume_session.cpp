@@ -149,7 +149,7 @@ void VolumeSession::awayIfAllBack()
 	m_state = State::Away;
 	unsigned waiting = 0;
 	for (const VolumeIo *io = m_first; io; io = io->next) ++waiting;
-	m_host.log().warn("volume {}: the composer has gone; {} I/O wait", m_name, waiting);
+	m_host.log().warn("volume {}: its composer or mapper has gone; {} I/O wait", m_name, waiting);
 	m_host.attachAnew(*this);
 }
 
@@ -173,7 +173,7 @@ void VolumeSession::resume(const AttachReply &attached)
 	ARCHIPELAGO_ASSERT(m_state == State::Away && attached.volume == m_attached.volume);
 	const uint64_t pausedMs = (runtime::Reactor::nowNs() - m_leftNs) / kNsPerMs;
 	m_longestPauseMs = std::max(m_longestPauseMs, pausedMs);
-	m_host.log().info("volume {}: back after {} ms", m_name, pausedMs);
+	m_host.log().warn("volume {}: back after {} ms", m_name, pausedMs);
 	m_attached = attached;
 	m_sessionLife = runtime::portLife(m_port->port().segment(), attached.sessionPort);
 	m_state = State::Attached;
