@@ -247,13 +247,15 @@ class Leftovers(unittest.TestCase):
                 it.archipelago("status", expect=NOT_RUNNING)
             it.start()  # now it is stale
 
-    def test_a_dead_service_leaves_a_host_that_can_be_stopped(self):
+    def test_a_host_that_cannot_be_taken_over_can_be_stopped(self):
         with Instance() as it:
             it.start()
             it.vlmc("create", "v", "--size", "4M")
             pid = it.host_pid()
             it.stop_service(9)
+            os.unlink(it.run_dir + "/hosts/data.sock")
             it.start_service()
+            self.assertIn(str(pid), it.archipelago("status", expect=None).stdout)
             done = it.archipelago("start", expect=BUSY)
             self.assertIn(str(pid), done.stderr)
             self.assertIn("archipelago stop", done.stderr)

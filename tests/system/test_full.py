@@ -54,7 +54,7 @@ class Full(unittest.TestCase):
         """Writes MiB after MiB. Returns how many were acknowledged and the one that waits."""
         for n in range(STORE):
             ended = []
-            client.aio_pwrite(nbd.Buffer.from_bytearray(bytearray(pattern(n))), n * MIB, lambda e, d=ended: d.append(e) or 1)
+            client.aio_pwrite(nbd.Buffer.from_bytearray(bytearray(pattern(n))), n * MIB, lambda e, d=ended: d.append(e.value) or 1)
             end = time.monotonic() + 3
             while not ended and time.monotonic() < end:
                 client.poll(100)

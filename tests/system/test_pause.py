@@ -58,7 +58,7 @@ class Meter(threading.Thread):
 
 class Pause(unittest.TestCase):
     def test_clients_see_a_pause(self):
-        kills, dice = rounds(50, 500)
+        kills, dice = rounds(50, 200)
         with Instance(sections=SPLIT) as it:
             it.start()
             it.vlmc("create", "v", "--size", "256M")
