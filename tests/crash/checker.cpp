@@ -12,8 +12,6 @@ namespace archipelago::testing {
 namespace {
 
 using store::CrashImage;
-using Medium = std::array<CrashImage, 2>; ///< blocks, maps
-using Left = std::array<CrashImage::Objects, 2>;
 
 constexpr size_t kProblemsToFind = 3;
 
@@ -25,19 +23,12 @@ public:
 	}
 	/// What is wrong with what a cut at that moment left; empty: nothing.
 	std::string check(const Left &left, Moment cut, bool twice);
-	Left cutPower(const Medium &medium) { return cutPower(medium, m_random); }
 	std::mt19937_64 &random() { return m_random; }
 
 private:
-	static Left cutPower(const Medium &medium, std::mt19937_64 &random)
-	{
-		Left left;
-		for (size_t i = 0; i < left.size(); ++i) left[i] = medium[i].afterPowerCut(random);
-		return left;
-	}
 	using Shown = std::map<std::pair<std::string, uint64_t>, uint64_t>;
 
-	void start(Disks &disks, const Left &left, store::Recording *recording);
+	void start(Disks &disks, store::Recording *recording);
 	std::string names(Moment cut);
 	std::string look(Moment cut, Shown &shown);
 	std::string lookAgain(const Shown &shown);
@@ -53,10 +44,8 @@ private:
 	uint8_t m_boot = 1;
 };
 
-void Checker::start(Disks &disks, const Left &left, store::Recording *recording)
+void Checker::start(Disks &disks, store::Recording *recording)
 {
-	m_rig.run(fillDisk(disks.blocks, left[0]));
-	m_rig.run(fillDisk(disks.maps, left[1]));
 	NodeOptions options;
 	options.recording = recording;
 	options.mapper = Run::mapperOptions();
@@ -73,8 +62,8 @@ std::string Checker::check(const Left &left, Moment cut, bool twice)
 	store::Recording recording;
 	std::string problem;
 	{
-		Disks disks;
-		start(disks, left, &recording);
+		Disks disks(m_rig, left);
+		start(disks, &recording);
 		problem = names(cut);
 		if (problem.empty()) problem = look(cut, shown);
 		if (!twice) {
@@ -90,9 +79,9 @@ std::string Checker::check(const Left &left, Moment cut, bool twice)
 
 	Medium medium{CrashImage(left[0]), CrashImage(left[1])};
 	for (const store::Step &step : recording) medium[step.store].apply(step);
-	Disks disks;
 	std::mt19937_64 random(second);
-	start(disks, cutPower(medium, random), nullptr);
+	Disks disks(m_rig, cutPower(medium, random));
+	start(disks, nullptr);
 	problem = names(cut);
 	if (problem.empty()) problem = lookAgain(shown);
 	m_node.reset();
@@ -170,6 +159,15 @@ std::string Checker::use()
 	return "";
 }
 
+/// Over the step at that moment, and the power cut before it if there was one.
+void advance(Medium &medium, const Run &run, Moment moment)
+{
+	if (const auto left = run.powerCuts().find(moment); left != run.powerCuts().end())
+		for (size_t i = 0; i < medium.size(); ++i) medium[i].keepOnly(left->second[i]);
+	const store::Step &step = run.recording()[moment];
+	medium[step.store].apply(step);
+}
+
 std::vector<Moment> moments(const Run &run, std::mt19937_64 &random, const CheckOptions &options)
 {
 	const std::set<Moment> promised(run.promises().begin(), run.promises().end());
@@ -184,13 +182,6 @@ std::vector<Moment> moments(const Run &run, std::mt19937_64 &random, const Check
 
 } // namespace
 
-runtime::Task<void> fillDisk(store::MemoryStore &disk, const CrashImage::Objects &objects)
-{
-	const Result<void> opened = co_await disk.open(true);
-	const Result<void> loaded = co_await CrashImage::load(disk, objects);
-	ARCHIPELAGO_ASSERT(opened && loaded);
-}
-
 CheckResult checkRun(Rig &rig, const Run &run, uint64_t seed, const CheckOptions &options, const Tamper *tamper)
 {
 	Checker checker(rig, run, seed, tamper);
@@ -198,13 +189,12 @@ CheckResult checkRun(Rig &rig, const Run &run, uint64_t seed, const CheckOptions
 	Medium medium;
 	Moment now = 0;
 	for (const Moment cut : moments(run, checker.random(), options)) {
-		for (; now < cut; ++now) {
-			const store::Step &step = run.recording()[now];
-			medium[step.store].apply(step);
-		}
+		for (; now < cut; ++now) advance(medium, run, now);
+		// At the very moment of a power cut of the run itself: the one it had.
+		if (run.powerCuts().contains(cut)) continue;
 		++result.cuts;
 		for (unsigned image = 0; image < options.imagesPerCut; ++image) {
-			const Left left = checker.cutPower(medium);
+			const Left left = cutPower(medium, checker.random());
 			const std::string problem = checker.check(left, cut, image == 0 && checker.random()() % 4 == 0);
 			++result.images;
 			if (!problem.empty())
@@ -212,10 +202,7 @@ CheckResult checkRun(Rig &rig, const Run &run, uint64_t seed, const CheckOptions
 			if (result.problems.size() >= kProblemsToFind) return result;
 		}
 	}
-	for (; now < run.recording().size(); ++now) {
-		const store::Step &step = run.recording()[now];
-		medium[step.store].apply(step);
-	}
+	for (; now < run.recording().size(); ++now) advance(medium, run, now);
 	for (const CrashImage &image : medium)
 		for (const auto &[id, name] : image.violations())
 			result.problems.push_back("a name was used twice: kind " + std::string(1, static_cast<char>(id.kind)) + " epoch " +

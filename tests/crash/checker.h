@@ -11,7 +11,6 @@
 //   - (of some) a second power cut after that open, before anything was written, shows the same again.
 #pragma once
 
-#include "daemon/store/fault/crash_image.h"
 #include "tests/crash/run.h"
 
 namespace archipelago::testing {
@@ -26,9 +25,6 @@ struct CheckResult {
 	unsigned cuts = 0, images = 0;
 	std::vector<std::string> problems; ///< the first of each image; checking stops after a few
 };
-
-/// Opens the disk and puts the objects on it.
-runtime::Task<void> fillDisk(store::MemoryStore &disk, const store::CrashImage::Objects &objects);
 
 /// `rig` is one of its own, not that of the run.
 CheckResult checkRun(Rig &rig, const Run &run, uint64_t seed, const CheckOptions &options, const Tamper *tamper = nullptr);

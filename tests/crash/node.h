@@ -11,6 +11,7 @@
 #include "daemon/composer/composer.h"
 #include "daemon/mapper/mapper.h"
 #include "daemon/store/blocker.h"
+#include "daemon/store/fault/crash_image.h"
 #include "daemon/store/fault/fault_store.h"
 #include "daemon/store/memory/memory_store.h"
 
@@ -18,10 +19,34 @@ namespace archipelago::testing {
 
 inline constexpr xseg::PortNo kNodeBlocks = 100, kNodeMapper = 101, kNodeMaps = 102, kNodeComposer = 110;
 
+/// One of the disks of a node as its medium, and what a crash has left of both.
+using Medium = std::array<store::CrashImage, 2>; ///< blocks, maps
+using Left = std::array<store::CrashImage::Objects, 2>;
+
+inline Left cutPower(const Medium &medium, std::mt19937_64 &random)
+{
+	Left left;
+	for (size_t i = 0; i < left.size(); ++i) left[i] = medium[i].afterPowerCut(random);
+	return left;
+}
+
 /// What a power cut cannot take away, and a kill cannot touch.
 struct Disks {
 	explicit Disks(uint64_t blocksBytes = 1ull << 30) : blocks(blocksBytes) {}
+	Disks(Rig &rig, const Left &left)
+	{
+		rig.run(fill(blocks, left[0]));
+		rig.run(fill(maps, left[1]));
+	}
 	store::MemoryStore blocks, maps;
+
+private:
+	static runtime::Task<void> fill(store::MemoryStore &disk, const store::CrashImage::Objects &objects)
+	{
+		const Result<void> opened = co_await disk.open(true);
+		const Result<void> loaded = co_await store::CrashImage::load(disk, objects);
+		ARCHIPELAGO_ASSERT(opened && loaded);
+	}
 };
 
 struct NodeOptions {

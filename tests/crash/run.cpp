@@ -20,6 +20,7 @@ bool overlap(uint64_t a, uint64_t aCount, uint64_t b, uint64_t bCount) { return 
 
 Run::Run(Rig &rig, uint64_t seed, const Tamper *tamper) : m_rig(rig), m_tamper(tamper), m_random(seed), m_client(rig)
 {
+	m_disks.emplace();
 	startNode();
 	createVolume();
 	createVolume();
@@ -53,8 +54,9 @@ void Run::startNode()
 	NodeOptions options;
 	options.recording = &m_recording;
 	options.mapper = mapperOptions();
+	(*options.mapper.bootId)[14] = m_boots;
 	if (m_tamper) options.tamper = m_tamper->always;
-	m_node.emplace(m_rig, m_disks, options);
+	m_node.emplace(m_rig, *m_disks, options);
 }
 
 void Run::play(unsigned pieces)
@@ -67,10 +69,10 @@ void Run::play(unsigned pieces)
 			createVolume();
 		else if (what < 92)
 			removeVolume();
-		else if (what < 95)
+		else if (what < 94)
 			restart();
 		else
-			kill();
+			kill(what < 98 ? After::Kill : After::PowerCut);
 	}
 	m_node->kill();
 }
@@ -256,26 +258,38 @@ void Run::restart()
 	++m_counts.restarts;
 	promise();
 	startNode();
-	attachAll(false);
+	attachAll(After::Restart);
 }
 
 /// At a quiet moment, or some steps later in the middle of work.
-void Run::kill()
+void Run::kill(After what)
 {
 	if (pick(2)) {
 		(pick(2) ? m_node->blocks() : m_node->maps()).crashAfter(1 + pick(6));
 		for (int i = 0; i < 8 && !m_node->crashed() && m_problems.empty(); ++i) {
-			const uint64_t what = pick(6);
-			what == 0 ? createVolume() : what == 1 ? removeVolume() : someIo();
+			const uint64_t work = pick(6);
+			work == 0 ? createVolume() : work == 1 ? removeVolume() : someIo();
 		}
 	}
 	if (!m_problems.empty()) return;
 	for (RunVolume &volume : m_volumes) volume.session = 0;
 	m_node->kill();
-	++m_counts.kills;
+	++(what == After::Kill ? m_counts.kills : m_counts.powerCuts);
+	if (what == After::PowerCut) losePower();
 	startNode();
 	settleNames();
-	attachAll(true);
+	attachAll(what);
+}
+
+void Run::losePower()
+{
+	for (; m_applied < now(); ++m_applied) m_medium[m_recording[m_applied].store].apply(m_recording[m_applied]);
+	const Left left = cutPower(m_medium, m_random);
+	for (size_t i = 0; i < m_medium.size(); ++i) m_medium[i].keepOnly(left[i]);
+	m_powerCuts[now()] = left;
+	m_node.reset();
+	m_disks.emplace(m_rig, left);
+	if (!m_tamper || !m_tamper->sameBoot) ++m_boots;
 }
 
 /// What was being created or removed either is or is not, from now on. Headers and names are durable when written, so a
@@ -283,7 +297,7 @@ void Run::kill()
 void Run::settleNames()
 {
 	const auto listed = m_client.list();
-	if (!listed) return problem("the volumes cannot be listed after a kill");
+	if (!listed) return problem("the volumes cannot be listed after a crash");
 	for (RunVolume &volume : m_volumes) {
 		const bool there = std::ranges::find(*listed, volume.name) != listed->end();
 		if (!volume.created && !volume.removed) {
@@ -297,32 +311,35 @@ void Run::settleNames()
 			else
 				volume.removed = now();
 		} else if (there != volume.live()) {
-			problem(volume.name + (there ? " is there again after a kill" : " is not there after a kill"));
+			problem(volume.name + (there ? " is there again after a crash" : " is not there after a crash"));
 		}
 	}
 }
 
 /// Every volume is there and shows what it may.
-void Run::attachAll(bool afterKill)
+void Run::attachAll(After what)
 {
 	for (RunVolume &volume : m_volumes) {
 		if (!volume.live()) continue;
 		const int session = m_client.attach(volume.name);
 		if (session <= 0)
-			return problem(volume.name + " cannot be attached after a " + (afterKill ? "kill: " : "restart: ") +
+			return problem(volume.name + " cannot be attached after a " +
+			               (what == After::Restart ? "restart: " : what == After::Kill ? "kill: " : "power cut: ") +
 			               std::to_string(session));
 		volume.session = static_cast<xseg::PortNo>(session);
-		look(volume);
+		look(volume, what);
 	}
 	promise();
 }
 
-void Run::look(RunVolume &volume)
+void Run::look(RunVolume &volume, After what)
 {
 	for (const uint64_t sector : volume.history.sectors()) {
 		const auto reply = m_client.call(m_client.io(Op::VolRead, sector * kSectorBytes, kSectorBytes), volume.session);
 		const auto version = reply->status == 0 ? versionOf(reply.data()) : std::nullopt;
-		if (!version || !volume.history.allowedAfterKill(sector, *version))
+		const bool allowed = version && (what == After::PowerCut ? volume.history.allowedAfterPowerCut(sector, *version, now())
+		                                                        : volume.history.allowedAfterKill(sector, *version));
+		if (!allowed)
 			return problem(volume.name + " sector " + std::to_string(sector) + " reads " +
 			               std::to_string(version.value_or(~0ull)) + " (status " + std::to_string(reply->status) +
 			               ") after a restart, of" + volume.history.describe(sector));

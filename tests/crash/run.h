@@ -2,7 +2,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //
 // Run: one recorded run of mixed work on a node, made from a seed: writes, reads, trims, flushes of several volumes at once,
-// volumes that come and go, clean restarts, kills at quiet and at busy moments. It checks on the way what a guest can see
+// volumes that come and go, clean restarts, kills and power cuts at quiet and at busy moments. It checks on the way what a guest can see
 // (reads; after a kill everything acknowledged is there) and leaves what the checker needs: the recording, the histories,
 // and the moments at which something was promised.
 //
@@ -41,6 +41,8 @@ public:
 
 	const store::Recording &recording() const { return m_recording; }
 	const std::deque<RunVolume> &volumes() const { return m_volumes; }
+	/// The power cuts of the run itself, by the moment before which they came: what was left of the disks.
+	const std::map<Moment, Left> &powerCuts() const { return m_powerCuts; }
 	/// When a flush, a restart, a creation was answered, and so on.
 	const std::vector<Moment> &promises() const { return m_promises; }
 	/// What a guest or operator saw that may not be.
@@ -49,7 +51,7 @@ public:
 	static mapper::MapperOptions mapperOptions();
 
 	struct Counts {
-		unsigned writes = 0, reads = 0, trims = 0, flushes = 0, creates = 0, removes = 0, restarts = 0, kills = 0;
+		unsigned writes = 0, reads = 0, trims = 0, flushes = 0, creates = 0, removes = 0, restarts = 0, kills = 0, powerCuts = 0;
 	};
 	const Counts &counts() const { return m_counts; }
 
@@ -72,8 +74,9 @@ private:
 	void unlessCrashed(const std::string &text);
 	void startNode();
 	void settleNames();
-	void attachAll(bool afterKill);
-	void look(RunVolume &volume);
+	enum class After { Restart, Kill, PowerCut };
+	void attachAll(After what);
+	void look(RunVolume &volume, After what);
 	RunVolume *anyLive();
 	void someIo();
 	bool range(Sent &sent);
@@ -85,13 +88,18 @@ private:
 	void createVolume();
 	void removeVolume();
 	void restart();
-	void kill();
+	void kill(After what);
+	void losePower();
 
 	Rig &m_rig;
 	const Tamper *m_tamper;
 	std::mt19937_64 m_random;
 	store::Recording m_recording;
-	Disks m_disks;
+	std::optional<Disks> m_disks;
+	Medium m_medium;          ///< of the steps before m_applied
+	Moment m_applied = 0;
+	std::map<Moment, Left> m_powerCuts;
+	uint8_t m_boots = 0;
 	NodeClient m_client;
 	std::optional<Node> m_node;
 	std::deque<RunVolume> m_volumes;

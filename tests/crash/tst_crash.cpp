@@ -50,7 +50,7 @@ std::vector<std::string> playAndCheck(uint64_t seed, const CheckOptions &options
 		          std::to_string(c.writes) + " writes, " + std::to_string(c.reads) + " reads, " + std::to_string(c.trims) +
 		          " trims, " + std::to_string(c.flushes) + " flushes, " + std::to_string(c.creates) + " creates, " +
 		          std::to_string(c.removes) + " removes, " + std::to_string(c.restarts) + " restarts, " +
-		          std::to_string(c.kills) + " kills, " + std::to_string(chunks) + " chunks written; " + std::to_string(checked.cuts) + " cuts, " +
+		          std::to_string(c.kills) + " kills, " + std::to_string(c.powerCuts) + " power cuts, " + std::to_string(chunks) + " chunks written; " + std::to_string(checked.cuts) + " cuts, " +
 		          std::to_string(checked.images) + " images";
 	return problems;
 }
@@ -142,14 +142,12 @@ private slots:
 			QVERIFY(std::ranges::any_of(recording, [](const store::Step &s) {
 				return s.op == Op::ObjRemove && s.id.kind == ObjectKind::Data;
 			}));
-			std::array<store::CrashImage, 2> medium;
+			Medium medium;
 			for (const store::Step &step : recording) medium[step.store].apply(step);
 			std::mt19937_64 random(4);
 			int missing = 0;
 			for (int i = 0; i < 20; ++i) {
-				Disks disks;
-				rig.run(fillDisk(disks.blocks, medium[0].afterPowerCut(random)));
-				rig.run(fillDisk(disks.maps, medium[1].afterPowerCut(random)));
+				Disks disks(rig, cutPower(medium, random));
 				options.recording = nullptr;
 				(*options.mapper.bootId)[15] = static_cast<uint8_t>(i + 1);
 				Node node(rig, disks, options);

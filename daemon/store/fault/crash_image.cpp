@@ -11,9 +11,16 @@
 
 namespace archipelago::store {
 
-CrashImage::CrashImage(const Objects &durable)
+CrashImage::CrashImage(const Objects &durable) { keepOnly(durable); }
+
+void CrashImage::keepOnly(const Objects &left)
 {
-	for (const auto &[name, content] : durable) {
+	for (auto &[name, object] : m_objects) {
+		const VolumeId volume = object.volume;
+		object = {};
+		object.volume = volume;
+	}
+	for (const auto &[name, content] : left) {
 		Object &object = at(name);
 		object.volume = name.first.volume;
 		object.exists = object.durableName = true;

@@ -39,6 +39,8 @@ public:
 	explicit CrashImage(const Objects &durable);
 
 	void apply(const Step &step);
+	/// The crash has come, and left these of what there was. They are durable.
+	void keepOnly(const Objects &left);
 	Objects afterKill() const;
 	Objects afterPowerCut(std::mt19937_64 &random) const;
 	/// Names that were created although they had existed before, or written without.
