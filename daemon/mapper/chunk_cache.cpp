@@ -96,6 +96,7 @@ void ChunkCache::set(uint32_t block, const MapEntry &entry, uint64_t sequence)
 		chunk.first = sequence;
 	}
 	if (sequence > m_forgotten) {
+		if (chunk.before.empty()) m_remembering.push_back(found->first);
 		// Records that one write carried end in any order; those of one block in theirs.
 		const auto at = std::ranges::upper_bound(chunk.before, sequence, {}, &Before::sequence);
 		chunk.before.insert(at, Before{sequence, place, chunk.entries[place]});
@@ -219,14 +220,17 @@ runtime::Task<void> ChunkCache::write(uint32_t index, Writing &writing)
 		writing.error = std::move(done.error());
 }
 
+/// Each flush comes here, so only chunks with something to forget are looked at.
 void ChunkCache::forget(uint64_t upto)
 {
 	m_forgotten = upto;
-	for (auto &[index, chunk] : m_chunks) {
-		if (chunk.before.empty()) continue;
-		const auto kept = std::ranges::upper_bound(chunk.before, upto, {}, &Before::sequence);
-		chunk.before.erase(chunk.before.begin(), kept);
-	}
+	std::erase_if(m_remembering, [this, upto](uint32_t index) {
+		const auto found = m_chunks.find(index);
+		if (found == m_chunks.end()) return true;
+		std::vector<Before> &before = found->second.before;
+		before.erase(before.begin(), std::ranges::upper_bound(before, upto, {}, &Before::sequence));
+		return before.empty();
+	});
 }
 
 void ChunkCache::settle(uint64_t upto)

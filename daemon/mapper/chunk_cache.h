@@ -112,6 +112,7 @@ private:
 	std::unordered_map<uint32_t, std::shared_ptr<Loading>> m_loading;
 	std::unordered_map<uint32_t, uint32_t> m_pins; ///< by chunk
 	uint32_t m_unstored = 0;                       ///< chunks in memory that the table does not name
+	std::vector<uint32_t> m_remembering;           ///< chunks that keep values of before, perhaps
 	uint64_t m_forgotten = ~0ull;                  ///< values before records up to here are not kept
 };
 

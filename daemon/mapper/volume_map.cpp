@@ -44,10 +44,11 @@ VolumeMap::Placing VolumeMap::place(uint32_t block, uint32_t handle, MapReply &r
 		reply = inPlace(block, entry);
 		return Placing::Done;
 	}
-	if (!m_chunks.roomFor(block, m_locks.size())) return Placing::Full;
+	if (!m_chunks.roomFor(block, m_creating)) return Placing::Full;
 	if (m_epochSpent && !advanceEpoch()) return Placing::NoEpoch;
 
 	BlockLock &taken = lock(block);
+	++m_creating;
 	taken.token = m_nextToken;
 	taken.handle = handle;
 	taken.epoch = m_epoch;
@@ -88,6 +89,7 @@ void VolumeMap::unlock(uint32_t block)
 {
 	auto lock = m_locks.extract(block);
 	m_chunks.unpin(block);
+	if (lock.mapped().token) --m_creating;
 	lock.mapped().free.wakeAll();
 }
 

@@ -181,6 +181,7 @@ private:
 	uint64_t m_newestRecord = 0; ///< highest sequence of an ENTRY or DROP in memory
 	uint32_t m_nextToken = 1;
 	std::unordered_map<uint32_t, BlockLock> m_locks; ///< by block
+	size_t m_creating = 0;       ///< Creates among them
 	std::vector<Dropped> m_dropped;
 	runtime::Gate m_headerGate;  ///< whoever changes the header: it is copied, changed and written as a whole
 	uint64_t m_flushesStarted = 0, m_flushesDone = 0;

@@ -194,6 +194,31 @@ private slots:
 		}
 	}
 
+	/// What is trimmed goes out of this map; an object that a snapshot or another volume may have stays.
+	void trim_leavesObjectsThatAreNotOursAlone()
+	{
+		Bench bench(m_rig);
+		MapEntry parent, shared;
+		parent.owner.bytes = {42};
+		parent.epoch = 77;
+		shared.owner = bench.found.header.volume;
+		shared.epoch = 100;
+		bench.found.header.epochLimit = 200;
+		bench.found.header.base = bench.found.header.floor = 101;
+		bench.addChunk(0, 5, parent);
+		bench.addChunk(1, 5, shared);
+		QVERIFY(!bench.open());
+		bench.world.seen.clear();
+		QVERIFY(bench.clients.wait(bench.map->trim(0, 2 * kChunkEntries)));
+		QVERIFY(bench.map->read(5).placement == Placement::Zero);
+		QVERIFY(bench.map->read(kChunkEntries + 5).placement == Placement::Zero);
+		QVERIFY(bench.clients.wait(bench.map->flush()));
+		QVERIFY(bench.clients.wait(bench.map->close()));
+		for (const auto &seen : bench.world.seen)
+			QVERIFY(seen.op != Op::ObjRemove || seen.id.kind != ObjectKind::Data);
+		bench.map.reset();
+	}
+
 	/// A chunk of before the base belongs to a snapshot as well: it stays when this volume's map moves on.
 	void chunk_belowBaseIsNotRemoved()
 	{
