@@ -1,7 +1,8 @@
 // SPDX-FileCopyrightText: The Archipelago project
 // SPDX-License-Identifier: GPL-3.0-or-later
 //
-// Order: service lock, fence, alive locks, release. Which host a dead process was is not always known (its pid file may be its
+// Order: service lock, alive locks, fence, release. The locks come before anything is changed: should a process that we take
+// for dead be alive after all (another pid namespace), its lock is not granted and nothing happens to it. Which host a dead process was is not always known (its pid file may be its
 // successor's, or gone), so all alive locks are waited for that no running host holds. They are given back at the end; a host
 // that starts meanwhile waits for its lock, as it would for a dying predecessor.
 #include "xseg/tool/recover.h"
@@ -97,14 +98,13 @@ Result<std::vector<Recovered>> recoverDead(const Source &source)
 	Recovery recovery(source.segment, source.bells, {});
 	std::vector<ProcessId> dead;
 	for (const ProcessId &owner : recovery.owners()) {
-		if (isRunning(owner)) continue;
-		recovery.fence(owner);
-		dead.push_back(owner);
+		if (!isRunning(owner)) dead.push_back(owner);
 	}
 	std::vector<Recovered> recovered;
 	if (dead.empty()) return recovered;
 	const auto aliveLocks = takeAliveLocks(runDir);
 	if (!aliveLocks) return tl::unexpected(aliveLocks.error());
+	for (const ProcessId &process : dead) recovery.fence(process);
 	for (const ProcessId &process : dead) recovered.push_back(release(recovery, process));
 	return recovered;
 }

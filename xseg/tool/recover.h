@@ -19,7 +19,7 @@ struct Recovered {
 
 /// Takes RUNDIR/service.lock for as long as it works, so that no service starts meanwhile. Waits up to 30 s for the direct I/O
 /// of the dead (their alive locks), then up to 5 s for requests that others hold. Errors: EBUSY (a service runs: it recovers
-/// by itself), ETIMEDOUT (I/O of the dead does not end: nothing was released), errno of the lock files.
+/// by itself), ETIMEDOUT (I/O of the dead does not end: nothing was changed), errno of the lock files.
 Result<std::vector<Recovered>> recoverDead(const Source &source);
 
 } // namespace xseg::tool

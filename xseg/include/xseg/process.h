@@ -20,7 +20,8 @@ struct ProcessId {
 ProcessId thisProcess();
 /// When the process with this pid started; 0 when there is none (or it has ended and nobody has waited for it yet).
 uint64_t startTimeOf(uint32_t pid);
-/// Still the same process, and not a zombie. Only the low 32 bits of the start time count: owner words have no more.
+/// Still the same process, and not a zombie. One that cannot be looked at counts as running. Only the low 32 bits of the
+/// start time count: owner words have no more. Pids are those of our own namespace.
 bool isRunning(const ProcessId &process);
 
 } // namespace xseg
