@@ -20,7 +20,8 @@ QVariantMap volumeProperties(const QString &name)
 {
 	return {{QStringLiteral("Name"), name},          {QStringLiteral("Id"), QString()},           {QStringLiteral("Kind"), QStringLiteral("volume")},
 	        {QStringLiteral("Size"), quint64(4096)}, {QStringLiteral("AllocatedSize"), quint64(0)}, {QStringLiteral("Created"), quint64(0)},
-	        {QStringLiteral("Opened"), false},       {QStringLiteral("Clients"), 0u},             {QStringLiteral("NbdUri"), QString()}};
+	        {QStringLiteral("Opened"), false},       {QStringLiteral("Clients"), 0u},             {QStringLiteral("NbdUri"), QString()},
+	        {QStringLiteral("Stopped"), QVariant::fromValue(dbus::ErrorPair())}};
 }
 
 class TestVolume : public ExportedObject {
