@@ -44,6 +44,7 @@ public:
 
 	explicit operator bool() const { return m_session != nullptr; }
 	VolumeSession *operator->() const { return m_session; }
+	bool sharesWith(const OpenVolume &other) const { return m_session == other.m_session; }
 	void reset();
 
 private:

@@ -23,6 +23,7 @@
 #include "daemon/gateway/nbd/reply_queue.h"
 #include "daemon/gateway/volume_sessions.h"
 
+#include <algorithm>
 #include <string>
 
 namespace archipelago::gateway::nbd {
@@ -55,6 +56,12 @@ public:
 	/// True when it holds buffers, waits for its client to move, and did so already at the last call.
 	bool stalled();
 	void evict();
+	/// Its client has left (or is being sent away), and I/O of it on this volume is in flight still.
+	bool leavesBehind(const OpenVolume &volume) const
+	{
+		return m_state != State::Reading && m_volume.sharesWith(volume) &&
+		       std::ranges::any_of(m_requests, [](const Request &request) { return request.piecesOut != 0; });
+	}
 
 	static constexpr uint32_t kMaxRequests = 256;
 	static constexpr uint64_t kMaxHeldBytes = 16u << 20;

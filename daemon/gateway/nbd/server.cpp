@@ -27,6 +27,7 @@ using runtime::Task;
 constexpr size_t kMaxClients = 200;
 constexpr uint64_t kStallMs = 5000;       ///< a client that holds buffers and does not move is dropped after one to two of these, if others wait
 constexpr uint64_t kAcceptRetryMs = 100;  ///< descriptors or memory are short
+constexpr uint64_t kLeavingPollMs = 5;     ///< how often an open looks whether I/O of a lost connection has ended
 constexpr size_t kScratchBytes = 64 * 1024;
 
 VolumeSessions::Options sessionOptions(const NbdConfig &config)
@@ -80,7 +81,7 @@ private:
 		Connection *connection = nullptr; ///< while it transmits
 	};
 
-	Task<Result<OpenVolume>> open(std::string name) override { return m_volumes.open(std::move(name)); }
+	Task<Result<OpenVolume>> open(std::string name) override;
 	Task<Result<std::vector<std::string>>> list() override { return m_volumes.list(); }
 	Task<void> acceptClients();
 	void accepted(int fd);
@@ -142,6 +143,17 @@ Task<Result<void>> NbdGateway::stop()
 	Result<void> detached = co_await m_volumes.stop();
 	m_reactor.removeTurnHook(m_hook);
 	co_return std::move(detached);
+}
+
+/// A client that lost its connection connects again and sends again what was not answered, then goes on. What is in flight from
+/// before must have ended by then: else an old copy of a write could land on top of a newer one that was acknowledged.
+Task<Result<OpenVolume>> NbdGateway::open(std::string name)
+{
+	Result<OpenVolume> volume = co_await m_volumes.open(std::move(name));
+	if (!volume) co_return std::move(volume);
+	const auto leaving = [&volume](const Client &client) { return client.connection && client.connection->leavesBehind(*volume); };
+	while (std::ranges::any_of(m_clients, leaving)) co_await m_reactor.sleepMs(kLeavingPollMs);
+	co_return std::move(volume);
 }
 
 Task<void> NbdGateway::acceptClients()

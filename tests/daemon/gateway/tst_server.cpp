@@ -61,6 +61,27 @@ private slots:
 		QVERIFY(turnUntil(rig, [&] { return rig.composer->sessionCount() == 0; })); // what was opened is closed again
 	}
 
+	/// One that comes back sends again what was not answered, and must not be overtaken by its own past.
+	void whoConnectsAgainWaitsForWhatIsInFlightFromBefore()
+	{
+		NbdRig rig;
+		NbdClient before = rig.connect(), other = rig.connect();
+		QVERIFY(before.go("blank"));
+		rig.composer->holding = true;
+		QVERIFY(before.send(Wire::command(1, 1, 0, 512).bytes() + pattern(512, 1)));
+		QVERIFY(turnUntil(rig, [&] { return rig.composer->held.size() == 1; }));
+		before.close();
+		settle(rig);
+		NbdClient again = rig.connect();
+		QCOMPARE(again.receive(kGreeting.size()), kGreeting);
+		QVERIFY(again.send(Wire().u32(3).bytes() + Wire::go("blank").bytes()));
+		QVERIFY(again.quiet());
+		QVERIFY(other.go("ro")); // no business of other volumes
+		rig.composer->release();
+		QVERIFY(!again.receive(20).empty());
+		QVERIFY(std::memcmp(rig.blank().data(), pattern(512, 1).data(), 512) == 0);
+	}
+
 	void startAfterStopWorks()
 	{
 		NbdRig rig;
