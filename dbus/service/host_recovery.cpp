@@ -56,8 +56,8 @@ QString HostRecovery::trouble() const
 {
 	if (m_finished || m_since.elapsed() < kQuickMs) return {};
 	if (!m_locked)
-		return QStringLiteral("waiting until the kernel has finished the last writes of host %1; is the disk stuck? See: dmesg").arg(m_host);
-	return QStringLiteral("waiting for %1 requests that other peers still hold for host %2").arg(m_report.waiting).arg(m_host);
+		return QStringLiteral("Waiting until the kernel has finished the last writes of host %1; is the disk stuck? See: dmesg").arg(m_host);
+	return QStringLiteral("Waiting for %1 requests that other peers still hold for host %2: a full store, or a disk that is stuck").arg(m_report.waiting).arg(m_host);
 }
 
 bool HostRecovery::lockGranted()

@@ -53,6 +53,7 @@ void PeerProbe::stop()
 
 void PeerProbe::tick()
 {
+	m_supervisor.tellRecoveries();
 	for (const auto &[host, run] : m_supervisor.m_hosts)
 		if (run->phase() == HostRun::Phase::Up) run->askStatus();
 	// A copy: what a role's state change sets off may change the table.

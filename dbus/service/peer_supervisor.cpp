@@ -478,6 +478,18 @@ void PeerSupervisor::recover(const QString &host, const xseg::ProcessId &dead)
 	m_recoveries[host] = std::move(recovery);
 }
 
+/// A recovery that does not come to its end says what it waits for.
+void PeerSupervisor::tellRecoveries()
+{
+	for (const auto &[host, recovery] : m_recoveries) {
+		const QString trouble = recovery->trouble();
+		if (trouble.isEmpty() || !m_facts.crashed.contains(host) || m_facts.restarting.value(host) == trouble) continue;
+		m_facts.restarting.insert(host, trouble);
+		roleLogger("service")->warn("{}", trouble.toStdString());
+		emit stateChanged();
+	}
+}
+
 void PeerSupervisor::startAgain(const QString &host)
 {
 	const int ms = m_restarts.ended(host);

@@ -116,6 +116,7 @@ private:
 	void markGone(const QString &host, const HostRun::End &end);
 	void recover(const QString &host, const xseg::ProcessId &dead);
 	void startAgain(const QString &host);
+	void tellRecoveries();
 	void restartDue();
 	void nextOrder();
 	void setRole(PeerRole &role, PeerState state, const QString &reason = {}, const std::optional<Error> &error = {});
