@@ -296,7 +296,8 @@ QVariantMap FakeService::volumeMap(const FakeVolume &volume) const
 	        {"Created", kCreated},
 	        {"Opened", volume.opened},
 	        {"Clients", volume.clients},
-	        {"NbdUri", nbdSocket.isEmpty() ? QString() : nbdUriOf(volume.name)}};
+	        {"NbdUri", nbdSocket.isEmpty() ? QString() : nbdUriOf(volume.name)},
+	        {"Stopped", QVariant::fromValue(volume.stopped)}};
 }
 
 QVariantMap FakeService::jobMap(const RunningJob &job) const

@@ -38,6 +38,7 @@ struct FakeVolume {
 	bool opened = false;
 	uint clients = 0;
 	dbus::ErrorPair error = {}; ///< D-Bus name; set: cannot be read
+	dbus::ErrorPair stopped = {}; ///< symbol and text: why its I/O has stopped
 };
 struct FakePeer {
 	QString name = {}, host = {}, state = "up", ports = "1000";

@@ -333,6 +333,18 @@ private slots:
 		QCOMPARE(vlmc({"rm", "bad"}).exitCode, 0); // and it can be removed
 	}
 
+	void aVolumeThatHasStoppedSaysSo()
+	{
+		m_service->volumes = {{.name = "db", .size = 4096, .opened = true, .stopped = {"E-IO", "The storage below reported an I/O error."}}};
+		QVERIFY(vlmc({"list"}).out.contains("\tstopped\t"));
+		const Ran info = vlmc({"info", "db"});
+		QCOMPARE(info.exitCode, 0);
+		QVERIFY2(info.out.contains("\nstate\tstopped: The storage below reported an I/O error. [E-IO]\n"), info.out.constData());
+		const QJsonObject json = jsonOf(vlmc({"info", "db", "--json"}).out);
+		QCOMPARE(json.value("items")[0]["state"].toString(), QString("stopped"));
+		QCOMPARE(json.value("items")[0]["stopped"]["code"].toString(), QString("E-IO"));
+	}
+
 	void longListsComeInPages()
 	{
 		m_service->volumes.clear();
