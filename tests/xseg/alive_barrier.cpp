@@ -6,8 +6,10 @@
 // (pidfd) comes earlier: writes of the dead still land then.
 //
 // A round: a child submits direct writes of "old" and is killed. The parent sees the pidfd, takes the lock, writes "new" over
-// the same places, and reads them again a second later. Not one may be "old". The control does the same without the lock; on
-// most devices it loses writes. Where it does not, the test says so, and how many landed after the death all the same.
+// the same places, and reads them again a second later. Not one may be "old". The control does the same without the lock and
+// must lose writes. For that the device has to be slow for the child alone: a control group with an I/O limit, where we may
+// make one (root; cgroup v1 or v2). Some rounds with the lock are done like that as well. Without such a group the control may
+// lose nothing, because the device takes writes in order: the test then says so, and how many landed after the death.
 //
 //   xseg_alive_barrier        25 rounds; ARCHIPELAGO_SOAK=1: 500. Files in ARCHIPELAGO_TEST_DIR, else /var/tmp.
 //                             Exit 77: no direct I/O or no io_uring here.
@@ -19,7 +21,9 @@
 #include <poll.h>
 #include <sys/file.h>
 #include <sys/prctl.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/sysmacros.h>
 #include <sys/wait.h>
 
 #include <algorithm>
@@ -44,7 +48,8 @@ using Clock = std::chrono::steady_clock;
 
 constexpr unsigned kWrites = 64, kFiles = 4;
 constexpr size_t kWriteBytes = 1u << 20, kPage = 4096;
-constexpr auto kLateWritesLandWithin = std::chrono::seconds(1);
+constexpr auto kLateWritesLandWithin = std::chrono::seconds(1), kSlowWritesLandWithin = std::chrono::seconds(4);
+constexpr size_t kSlowBytesPerSecond = 32u << 20; // a round's writes take two seconds
 constexpr int kSkip = 77;
 
 [[noreturn]] void fail(const char *what)
@@ -128,13 +133,60 @@ struct Room {
 	}
 };
 
+bool writeText(const std::string &path, const std::string &text)
+{
+	const UniqueFd fd(open(path.c_str(), O_WRONLY | O_CLOEXEC));
+	return fd && write(fd.get(), text.data(), text.size()) == ssize_t(text.size());
+}
+
+/// A control group whose processes write slowly to the device that holds `directory`; false where none can be made.
+class SlowGroup {
+public:
+	explicit SlowGroup(const std::string &directory)
+	{
+		struct stat status {};
+		if (stat(directory.c_str(), &status) != 0) return;
+		// The limit belongs to the whole disk: a partition's number is rounded down to it where that is needed.
+		for (const unsigned minorNumber : {minor(status.st_dev), minor(status.st_dev) & ~15u}) {
+			const std::string device = std::to_string(major(status.st_dev)) + ":" + std::to_string(minorNumber) + " ";
+			const std::string name = "/xseg-barrier-" + std::to_string(getpid());
+			if (make("/sys/fs/cgroup/blkio" + name, "/blkio.throttle.write_bps_device", device + std::to_string(kSlowBytesPerSecond))) return;
+			if (make("/sys/fs/cgroup" + name, "/io.max", device + "wbps=" + std::to_string(kSlowBytesPerSecond))) return;
+		}
+	}
+	~SlowGroup()
+	{
+		if (!m_path.empty()) rmdir(m_path.c_str());
+	}
+	SlowGroup(const SlowGroup &) = delete;
+	SlowGroup &operator=(const SlowGroup &) = delete;
+
+	explicit operator bool() const { return !m_path.empty(); }
+	void enter() const
+	{
+		if (!writeText(m_path + "/cgroup.procs", std::to_string(getpid()))) _exit(1);
+	}
+
+private:
+	bool make(const std::string &path, const char *file, const std::string &limit)
+	{
+		if (mkdir(path.c_str(), 0755) != 0) return false;
+		if (writeText(path + file, limit)) m_path = path;
+		else rmdir(path.c_str());
+		return !m_path.empty();
+	}
+	std::string m_path;
+};
+
 UniqueFd openDirect(const std::string &path) { return UniqueFd(open(path.c_str(), O_RDWR | O_CREAT | O_DIRECT | O_CLOEXEC, 0600)); }
 
 /// What a host does: lock, ring, fixed file, close. Then it writes, says so, and waits for its death. In the control nobody
 /// waits for the lock of the last one, so each has its own.
-[[noreturn]] void beTheVictim(const Room &room, unsigned file, uint64_t old, const std::string &aliveFile, int ready)
+[[noreturn]] void beTheVictim(const Room &room, unsigned file, uint64_t old, const std::string &aliveFile, const SlowGroup *slow,
+                              int ready)
 {
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	if (slow) slow->enter();
 	const auto buffer = bufferOf(old);
 	const UniqueFd data = openDirect(room.file(file));
 	UniqueFd alive(open(aliveFile.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600));
@@ -157,14 +209,14 @@ struct Totals {
 };
 
 /// Kills one writer over `file` and leaves it holding `next`. With the fence: not before the lock is granted.
-void round(const Room &room, unsigned file, uint64_t old, uint64_t next, bool fenced, Totals &totals)
+void round(const Room &room, unsigned file, uint64_t old, uint64_t next, bool fenced, const SlowGroup *slow, Totals &totals)
 {
 	int ends[2];
 	if (pipe2(ends, O_CLOEXEC) != 0) fail("pipe");
 	const UniqueFd out(ends[0]);
 	UniqueFd in(ends[1]);
 	const pid_t child = fork();
-	if (child == 0) beTheVictim(room, file, old, fenced ? room.alive() : room.file(file), in.get());
+	if (child == 0) beTheVictim(room, file, old, fenced ? room.alive() : room.file(file), slow, in.get());
 	in.reset();
 	const UniqueFd process(int(syscall(SYS_pidfd_open, child, 0)));
 	char byte;
@@ -189,8 +241,6 @@ void round(const Room &room, unsigned file, uint64_t old, uint64_t next, bool fe
 		if (flock(alive.get(), LOCK_EX) != 0) fail("lock");
 		totals.longestLockMs = std::max(totals.longestLockMs, std::chrono::duration<double, std::milli>(Clock::now() - death).count());
 		totals.landedAfterDeath += countLanded(data.get(), old) - before;
-	} else {
-		totals.landedAfterDeath += countLanded(data.get(), old) - before;
 	}
 	writeAll(data.get(), next);
 	if (fdatasync(data.get()) != 0) fail("fdatasync");
@@ -198,8 +248,9 @@ void round(const Room &room, unsigned file, uint64_t old, uint64_t next, bool fe
 	++totals.rounds;
 }
 
-Totals kills(const Room &room, unsigned rounds, bool fenced, uint64_t &value)
+Totals kills(const Room &room, unsigned rounds, bool fenced, const SlowGroup *slow, uint64_t &value)
 {
+	const auto landWithin = slow ? kSlowWritesLandWithin : kLateWritesLandWithin;
 	struct Written {
 		unsigned file;
 		uint64_t value;
@@ -210,7 +261,7 @@ Totals kills(const Room &room, unsigned rounds, bool fenced, uint64_t &value)
 	const auto check = [&] {
 		const Written written = unchecked.front();
 		unchecked.pop_front();
-		std::this_thread::sleep_until(written.when + kLateWritesLandWithin); // the span in which an old write could land
+		std::this_thread::sleep_until(written.when + landWithin); // the span in which an old write could land
 		const unsigned wrong = countWrongPages(openDirect(room.file(written.file)).get(), written.value);
 		totals.lostPages += wrong;
 		if (wrong != 0 && fenced) std::printf("%u pages of new data were overwritten after the lock was granted\n", wrong);
@@ -218,7 +269,7 @@ Totals kills(const Room &room, unsigned rounds, bool fenced, uint64_t &value)
 	for (unsigned i = 0; i < rounds; ++i) {
 		if (unchecked.size() == kFiles) check();
 		const uint64_t old = ++value, next = ++value;
-		round(room, i % kFiles, old, next, fenced, totals);
+		round(room, i % kFiles, old, next, fenced, slow, totals);
 		unchecked.push_back({i % kFiles, next, Clock::now()});
 	}
 	while (!unchecked.empty()) check();
@@ -243,12 +294,23 @@ int main()
 		if (fsync(data.get()) != 0) fail("fsync");
 	}
 
-	const Totals fenced = kills(room, soak ? 500 : 25, true, value);
-	std::printf("with the lock: %u kills, %u pages lost, %u writes of 1 MiB landed after the death, lock granted within %.1f ms\n",
-	            fenced.rounds, fenced.lostPages, fenced.landedAfterDeath, fenced.longestLockMs);
-	const Totals control = kills(room, soak ? 64 : 16, false, value);
+	const auto report = [](const char *what, const Totals &totals) {
+		std::printf("%s: %u kills, %u pages lost, %u writes of 1 MiB landed after the death, lock granted within %.1f ms\n", what,
+		            totals.rounds, totals.lostPages, totals.landedAfterDeath, totals.longestLockMs);
+		return totals.lostPages;
+	};
+	const SlowGroup slow(room.directory);
+	unsigned lost = report("with the lock", kills(room, soak ? 500 : 25, true, nullptr, value));
+	bool slowed = false; // a limit may be taken and have no effect, on some virtual devices
+	if (slow) {
+		const Totals totals = kills(room, soak ? 24 : 3, true, &slow, value);
+		lost += report("with the lock, slow device", totals);
+		slowed = totals.longestLockMs > 500;
+	}
+	const Totals control = kills(room, slowed ? kFiles : soak ? 64 : 16, false, slowed ? &slow : nullptr, value);
 	std::printf("without (control): %u kills, %u pages lost\n", control.rounds, control.lostPages);
 	if (control.lostPages == 0)
-		std::printf("the control lost nothing in its rounds on this device; what landed after the death is above\n");
-	return fenced.lostPages == 0 ? 0 : 1;
+		std::puts(slowed ? "the control must lose something: this test proves nothing"
+		                 : "the device cannot be made slow here; the control lost nothing on this device, which takes writes in order");
+	return lost == 0 && (control.lostPages != 0 || !slowed) ? 0 : 1;
 }
