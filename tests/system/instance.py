@@ -33,12 +33,24 @@ class CommandFailed(AssertionError):
     """A command ended with another status than the one expected."""
 
 
+ROLES = ("blockerb", "blockerm", "mapperd", "vlmcd", "nbd")
+APART = "".join(f'[hosts.{role}]\nroles = ["{role}"]\n' for role in ROLES)  # each role in a host of its own
+SPLIT = """[hosts.data]
+roles = ["blockerb", "blockerm", "mapperd", "vlmcd"]
+[hosts.front]
+roles = ["nbd"]
+"""  # the gateway in a host of its own: clients stay connected whatever dies behind it
+# What a test gets that does not care: the same tests run with the roles together and apart.
+LAYOUT = APART if os.environ.get("ARCHIPELAGO_LAYOUT") == "apart" else ""
+
+
 class Instance:
-    def __init__(self, extra="", sections="", segment=256, create_dirs=True):
+    def __init__(self, extra="", sections=LAYOUT, segment=256, create_dirs=True):
         self.dir = tempfile.mkdtemp(prefix="archipelago-test-", dir=os.environ.get("ARCHIPELAGO_TEST_DIR", "/var/tmp"))
         self.run_dir = self.dir + "/run"
         self.config = self.dir + "/archipelago.conf"
         self.create_dirs = create_dirs
+        self.hosts = re.findall(r"\[hosts\.(\w+)\]", sections) or ["data"]
         self.service = self.bus = None
         self.write_config(extra, sections, segment)
         self.start_bus()
@@ -189,13 +201,6 @@ class Instance:
             if time.monotonic() > end:
                 raise AssertionError("waited in vain for " + what)
             select.select([], [], [], 0.02)
-
-
-SPLIT = """[hosts.data]
-roles = ["blockerb", "blockerm", "mapperd", "vlmcd"]
-[hosts.front]
-roles = ["nbd"]
-"""  # the gateway in a host of its own: clients stay connected whatever dies behind it
 
 
 class Load:

@@ -4,11 +4,10 @@
 see a pause and no error."""
 import unittest
 
-from instance import rounds
+from instance import APART, ROLES, rounds
 from pauses import kill_under_load
 
-MORTALS = ("blockerb", "blockerm", "mapperd", "vlmcd")
-APART = "".join(f'[hosts.{role}]\nroles = ["{role}"]\n' for role in MORTALS + ("nbd",))
+MORTALS = [role for role in ROLES if role != "nbd"]
 
 
 class Apart(unittest.TestCase):

@@ -5,12 +5,9 @@ import unittest
 
 import nbd
 
-from instance import Instance
+from instance import APART, Instance, SPLIT
 
-SPLITS = {
-    "gateway apart": '[hosts.data]\nroles = ["blockerb", "blockerm", "mapperd", "vlmcd"]\n[hosts.nbd]\nroles = ["nbd"]\n',
-    "one each": "".join(f'[hosts.{r}]\nroles = ["{r}"]\n' for r in ("blockerb", "blockerm", "mapperd", "vlmcd", "nbd")),
-}
+SPLITS = {"gateway apart": SPLIT, "one each": APART}
 
 
 class Hosts(unittest.TestCase):
