@@ -6,13 +6,10 @@
 
 #include "daemon/base/log.h"
 
-#include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 #include <cerrno>
-#include <cstring>
 
 namespace archipelago::host {
 
@@ -24,18 +21,13 @@ constexpr int kBacklog = 16;
 
 Result<void> HostSocket::open()
 {
-	sockaddr_un address{};
-	address.sun_family = AF_UNIX;
-	if (m_path.size() >= sizeof address.sun_path) {
-		return failure(ErrorCode::Config, "The path " + m_path + " is too long for a socket (at most " +
-		                                      std::to_string(sizeof address.sun_path - 1) + " bytes). Use a shorter run directory.");
-	}
-	std::memcpy(address.sun_path, m_path.data(), m_path.size());
+	const auto address = xseg::SocketAddress::of(m_path);
+	if (!address) return systemFailure(address.error().errnum, "Cannot make the socket " + m_path);
 	m_socket.reset(socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0));
 	if (!m_socket) return systemFailure(errno, "Cannot make a socket");
 	unlink(m_path.c_str());
 	const mode_t before = umask(0177); // this process has one thread that makes files
-	const int bound = bind(m_socket.get(), reinterpret_cast<const sockaddr *>(&address), sizeof address);
+	const int bound = bind(m_socket.get(), address->get(), sizeof address->address);
 	const int why = errno;
 	umask(before);
 	if (bound != 0) return systemFailure(why, "Cannot make the socket " + m_path);

@@ -495,7 +495,7 @@ void PeerSupervisor::startAgain(const QString &host)
 	const int ms = m_restarts.ended(host);
 	const int tries = m_restarts.tries(host);
 	QString text = QStringLiteral("It is being started again");
-	if (ms > 0) text += QStringLiteral(" (%1 tries failed; next in %2 s, or: archipelago start)").arg(tries).arg((ms + 999) / 1000);
+	if (ms > 0) text += QStringLiteral(" (%1 failed; next in %2 s, or: archipelago start)").arg(tries == 1 ? QStringLiteral("1 try") : QStringLiteral("%1 tries").arg(tries)).arg((ms + 999) / 1000);
 	m_facts.restarting.insert(host, text);
 	roleLogger("service")->warn("host {}: {}", host.toStdString(), text.toStdString());
 	emit stateChanged();

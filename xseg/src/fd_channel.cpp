@@ -4,8 +4,7 @@
 // recvmsg and sendmsg with SCM_RIGHTS.
 #include "xseg/fd_channel.h"
 
-#include <sys/socket.h>
-#include <sys/un.h>
+#include <fcntl.h>
 
 #include <cerrno>
 #include <cstring>
@@ -32,16 +31,31 @@ std::vector<UniqueFd> takeFds(msghdr &header)
 
 } // namespace
 
+Result<SocketAddress> SocketAddress::of(const std::string &path)
+{
+	SocketAddress out;
+	out.address.sun_family = AF_UNIX;
+	std::string name = path;
+	if (name.size() >= sizeof out.address.sun_path) {
+		const size_t slash = path.rfind('/');
+		if (slash == std::string::npos) return tl::unexpected(Failure{ENAMETOOLONG, "the name of the socket is too long: " + path});
+		out.directory.reset(open(path.substr(0, slash + 1).c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
+		if (!out.directory) return tl::unexpected(Failure{errno, "cannot open the directory of " + path});
+		name = "/proc/self/fd/" + std::to_string(out.directory.get()) + path.substr(slash);
+		if (name.size() >= sizeof out.address.sun_path)
+			return tl::unexpected(Failure{ENAMETOOLONG, "the name of the socket is too long: " + path});
+	}
+	std::memcpy(out.address.sun_path, name.data(), name.size());
+	return out;
+}
+
 Result<FdChannel> FdChannel::connect(const std::string &path)
 {
-	sockaddr_un address{};
-	address.sun_family = AF_UNIX;
-	if (path.size() >= sizeof address.sun_path)
-		return tl::unexpected(Failure{ENAMETOOLONG, "the path of the socket is too long: " + path});
-	std::memcpy(address.sun_path, path.data(), path.size());
+	const auto address = SocketAddress::of(path);
+	if (!address) return tl::unexpected(address.error());
 	UniqueFd socket(::socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0));
 	if (!socket) return tl::unexpected(Failure{errno, "cannot make a socket"});
-	if (::connect(socket.get(), reinterpret_cast<const sockaddr *>(&address), sizeof address) != 0)
+	if (::connect(socket.get(), address->get(), sizeof address->address) != 0)
 		return tl::unexpected(Failure{errno, "cannot connect to " + path});
 	return FdChannel(std::move(socket));
 }

@@ -7,6 +7,9 @@
 
 #include "xseg/segment.h"
 
+#include <sys/socket.h>
+#include <sys/un.h>
+
 #include <optional>
 #include <string>
 #include <string_view>
@@ -15,6 +18,16 @@
 namespace xseg {
 
 inline constexpr size_t kChannelMessageMax = 1u << 20;
+
+/// The address of a socket file. A path that is too long for one goes through its directory, which stays open meanwhile: keep
+/// this until bind() or connect() is done.
+struct SocketAddress {
+	sockaddr_un address{};
+	UniqueFd directory;
+	/// Errors: ENAMETOOLONG (the name alone), and those of opening the directory.
+	static Result<SocketAddress> of(const std::string &path);
+	const sockaddr *get() const { return reinterpret_cast<const sockaddr *>(&address); }
+};
 
 struct ChannelMessage {
 	std::string text;
