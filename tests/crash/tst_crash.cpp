@@ -2,7 +2,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //
 // The crash checker over recorded runs, and the negative controls that show that it sees. Ten runs; with ARCHIPELAGO_SOAK=1
-// two hundred. ARCHIPELAGO_SEED=N plays exactly that one: each problem names the seed of its run.
+// two hundred. ARCHIPELAGO_SEED=N begins with run N: each problem names the seed of its run.
 #include "tests/crash/checker.h"
 
 #include "daemon/base/log.h"
@@ -69,9 +69,9 @@ private slots:
 
 	void everyRunSurvivesEveryCut()
 	{
-		const char *one = std::getenv("ARCHIPELAGO_SEED");
-		const uint64_t first = one ? std::strtoull(one, nullptr, 10) : 1;
-		const uint64_t runs = one ? 1 : std::getenv("ARCHIPELAGO_SOAK") ? 200 : 10;
+		const char *named = std::getenv("ARCHIPELAGO_SEED");
+		const uint64_t first = named ? std::strtoull(named, nullptr, 10) : 1;
+		const uint64_t runs = std::getenv("ARCHIPELAGO_SOAK") ? 200 : 10;
 		for (uint64_t seed = first; seed < first + runs; ++seed) {
 			std::string counts;
 			const auto problems = playAndCheck(seed, CheckOptions{}, nullptr, &counts);
