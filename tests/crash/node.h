@@ -7,6 +7,7 @@
 #pragma once
 
 #include "tests/daemon/composer/actor.h"
+#include "tests/daemon/composer/node_roles.h"
 
 #include "daemon/composer/composer.h"
 #include "daemon/mapper/mapper.h"
@@ -16,8 +17,6 @@
 #include "daemon/store/memory/memory_store.h"
 
 namespace archipelago::testing {
-
-inline constexpr xseg::PortNo kNodeBlocks = 100, kNodeMapper = 101, kNodeMaps = 102, kNodeComposer = 110;
 
 /// One of the disks of a node as its medium, and what a crash has left of both.
 using Medium = std::array<store::CrashImage, 2>; ///< blocks, maps
@@ -59,7 +58,7 @@ struct NodeOptions {
 
 class Node {
 public:
-	Node(Rig &rig, Disks &disks, const NodeOptions &options) : m_rig(rig), m_roles(roles())
+	Node(Rig &rig, Disks &disks, const NodeOptions &options) : m_rig(rig), m_roles(nodeRoles())
 	{
 		m_config.reserveBytes = options.reserveBytes;
 		m_config.fullPolicy = options.fullPolicy;
@@ -73,7 +72,7 @@ public:
 		m_peers.push_back(store::makeBlocker(context, m_roles[1], std::move(above)));
 		m_peers.push_back(mapper::makeMapper(context, m_roles[2], options.mapper));
 		m_peers.push_back(composer::makeComposer(context, m_roles[3]));
-		for (auto &peer : m_peers) rig.run(start(*peer));
+		for (auto &peer : m_peers) rig.run(startPeer(*peer));
 	}
 	~Node() { kill(); }
 
@@ -84,7 +83,7 @@ public:
 	Result<void> stop()
 	{
 		Result<void> first;
-		for (size_t i = m_peers.size(); i-- > 0;) m_rig.run(stopOne(*m_peers[i], first));
+		for (size_t i = m_peers.size(); i-- > 0;) m_rig.run(stopPeer(*m_peers[i], first));
 		m_peers.clear();
 		return first;
 	}
@@ -97,35 +96,6 @@ public:
 	}
 
 private:
-	static std::array<RoleConfig, 4> roles()
-	{
-		std::array<RoleConfig, 4> out;
-		const auto role = [](RoleConfig &r, const char *name, RoleType type, uint32_t from, uint32_t to) {
-			r.name = name;
-			r.type = type;
-			r.portnoStart = from;
-			r.portnoEnd = to;
-			r.blockerbPort = r.blockerPort = kNodeBlocks;
-			r.blockermPort = kNodeMaps;
-			r.mapperPort = kNodeMapper;
-		};
-		role(out[0], "blockerb", RoleType::FileBlocker, kNodeBlocks, kNodeBlocks);
-		role(out[1], "blockerm", RoleType::FileBlocker, kNodeMaps, kNodeMaps);
-		role(out[2], "mapperd", RoleType::Mapperd, kNodeMapper, kNodeMapper);
-		role(out[3], "vlmcd", RoleType::Vlmcd, kNodeComposer, kNodeComposer + 9);
-		return out;
-	}
-	static runtime::Task<void> start(runtime::Peer &peer)
-	{
-		const Result<void> started = co_await peer.start();
-		if (!started) qFatal("start: %s", started.error().message.c_str());
-	}
-	static runtime::Task<void> stopOne(runtime::Peer &peer, Result<void> &first)
-	{
-		Result<void> stopped = co_await peer.stop();
-		if (!stopped && first) first = std::move(stopped);
-	}
-
 	Rig &m_rig;
 	Config m_config;
 	std::array<RoleConfig, 4> m_roles;

@@ -39,7 +39,7 @@ struct Server : Rig {
 		setLogLevel("nbd", 0); // strangers are no news here
 		config.nbd.portnoStart = 40;
 		config.nbd.portnoEnd = 49;
-		config.nbd.composerPort = kStackComposer;
+		config.nbd.composerPort = kNodeComposer;
 		config.nbd.exports = NbdExports::All;
 		config.nbd.socket = directory.filePath("nbd.sock").toStdString();
 		stack = std::make_unique<Stack>(*this, config);

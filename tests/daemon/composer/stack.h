@@ -6,6 +6,7 @@
 #pragma once
 
 #include "tests/daemon/composer/actor.h"
+#include "tests/daemon/composer/node_roles.h"
 
 #include "daemon/composer/composer.h"
 #include "daemon/mapper/mapper.h"
@@ -14,8 +15,6 @@
 
 namespace archipelago::testing {
 
-inline constexpr xseg::PortNo kStackBlocks = 100, kStackMapper = 101, kStackMaps = 102, kStackComposer = 110;
-
 class Stack {
 public:
 	Stack(Rig &rig, const Config &config)
@@ -23,13 +22,13 @@ public:
 	{
 	}
 	Stack(Rig &rig, const Config &config, std::unique_ptr<store::ObjectStore> data, std::unique_ptr<store::ObjectStore> maps)
-	    : m_rig(rig), m_context(*rig.reactor, config), m_roles(roles())
+	    : m_rig(rig), m_context(*rig.reactor, config), m_roles(nodeRoles())
 	{
 		m_peers.push_back(store::makeBlocker(m_context, m_roles[0], std::move(data)));
 		m_peers.push_back(store::makeBlocker(m_context, m_roles[1], std::move(maps)));
 		m_peers.push_back(mapper::makeMapper(m_context, m_roles[2]));
 		m_peers.push_back(composer::makeComposer(m_context, m_roles[3]));
-		for (auto &peer : m_peers) rig.run(start(*peer));
+		for (auto &peer : m_peers) rig.run(startPeer(*peer));
 	}
 	/// As recovery leaves a composer that was killed at this moment: what it had in hand has failed back, its ports are bound no
 	/// more, and it has told nobody.
@@ -37,27 +36,27 @@ public:
 	void startComposer()
 	{
 		m_peers[3] = composer::makeComposer(m_context, m_roles[3]);
-		m_rig.run(start(*m_peers[3]));
+		m_rig.run(startPeer(*m_peers[3]));
 	}
 	/// For its clients the same as a death: it does not answer, and its successor knows no handle. (What it leaves in the store
 	/// when it is killed is the business of the mapper's own tests.)
 	void stopMapper()
 	{
 		Result<void> stopped;
-		m_rig.run(stopOne(*m_peers[2], stopped));
+		m_rig.run(stopPeer(*m_peers[2], stopped));
 		m_peers[2].reset();
 	}
 	void startMapper()
 	{
 		m_peers[2] = mapper::makeMapper(m_context, m_roles[2]);
-		m_rig.run(start(*m_peers[2]));
+		m_rig.run(startPeer(*m_peers[2]));
 	}
 	/// Reverse order; the first error, if any.
 	Result<void> stop()
 	{
 		Result<void> first;
 		for (size_t i = m_peers.size(); i-- > 0;)
-			if (m_peers[i]) m_rig.run(stopOne(*m_peers[i], first));
+			if (m_peers[i]) m_rig.run(stopPeer(*m_peers[i], first));
 		m_peers.clear();
 		return first;
 	}
@@ -70,41 +69,12 @@ public:
 		CreateArgs args;
 		args.sizeBytes = sizeBytes;
 		request.setArgs(args);
-		client.submit(std::move(request), kStackMapper);
+		client.submit(std::move(request), kNodeMapper);
 		const auto reply = client.reply();
 		return reply ? reply->status : -9999;
 	}
 
 private:
-	static std::array<RoleConfig, 4> roles()
-	{
-		std::array<RoleConfig, 4> out;
-		const auto role = [](RoleConfig &r, const char *name, RoleType type, uint32_t from, uint32_t to) {
-			r.name = name;
-			r.type = type;
-			r.portnoStart = from;
-			r.portnoEnd = to;
-			r.blockerbPort = r.blockerPort = kStackBlocks;
-			r.blockermPort = kStackMaps;
-			r.mapperPort = kStackMapper;
-		};
-		role(out[0], "blockerb", RoleType::FileBlocker, kStackBlocks, kStackBlocks);
-		role(out[1], "blockerm", RoleType::FileBlocker, kStackMaps, kStackMaps);
-		role(out[2], "mapperd", RoleType::Mapperd, kStackMapper, kStackMapper);
-		role(out[3], "vlmcd", RoleType::Vlmcd, kStackComposer, kStackComposer + 9);
-		return out;
-	}
-	static runtime::Task<void> start(runtime::Peer &peer)
-	{
-		const Result<void> started = co_await peer.start();
-		if (!started) qFatal("start: %s", started.error().message.c_str());
-	}
-	static runtime::Task<void> stopOne(runtime::Peer &peer, Result<void> &first)
-	{
-		Result<void> stopped = co_await peer.stop();
-		if (!stopped && first) first = std::move(stopped);
-	}
-
 	Rig &m_rig;
 	runtime::PeerContext m_context;
 	std::array<RoleConfig, 4> m_roles;

@@ -30,7 +30,7 @@ struct StackRig : Rig {
 		args.holder = Holder::Nbd;
 		args.readOnly = readOnly;
 		request.setArgs(args);
-		client.submit(std::move(request), kStackComposer);
+		client.submit(std::move(request), kNodeComposer);
 		const auto reply = client.reply();
 		if (reply && reply->status) qWarning("%s", runtime::controlResult(reply, "attach").error().message.c_str());
 		if (!reply || reply->status) return {};
@@ -159,7 +159,7 @@ private slots:
 			xseg::RequestRef request = rig.client.make(op, kControlBytes);
 			std::memcpy(request.data().data(), "vol", 3);
 			request->size = 3;
-			return rig.call(std::move(request), kStackMapper)->status;
+			return rig.call(std::move(request), kNodeMapper)->status;
 		};
 		QCOMPARE(rig.stack.create(rig.client, "vol", kBytes), 0);
 		const AttachReply attached = rig.attach("vol");
@@ -227,7 +227,7 @@ private slots:
 			ListArgs args;
 			args.cursor = cursor;
 			list.setArgs(args);
-			const auto reply = rig.call(std::move(list), kStackComposer);
+			const auto reply = rig.call(std::move(list), kNodeComposer);
 			QCOMPARE(reply->status, 0);
 			for (uint64_t at = 0; at < reply->serviced; at += sizeof(VolumeInfo)) {
 				VolumeInfo info;

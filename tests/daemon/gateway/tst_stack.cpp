@@ -59,7 +59,7 @@ struct DeathsRig : Rig {
 		VolumeSessions::Options options;
 		options.firstPort = 40;
 		options.lastPort = 43;
-		options.composerPort = kStackComposer;
+		options.composerPort = kNodeComposer;
 		options.holder = Holder::Nbd;
 		volumes = std::make_unique<VolumeSessions>(*reactor, *log, options);
 		if (!volumes->start()) qFatal("start");
