@@ -43,6 +43,13 @@ public:
 
 	/// True: `cost` bytes are the caller's, until release(). False: it stands in line, and roomFreed() says when to try again.
 	bool reserve(uint64_t cost, Waiter &waiter);
+	/// For guesses: only while nobody waits. False: no room, and nobody is put in line.
+	bool reserveSpare(uint64_t cost)
+	{
+		if (m_first || m_used + cost > m_limit) return false;
+		m_used += cost;
+		return true;
+	}
 	void release(uint64_t cost);
 	/// A buffer within what was reserved; XS_NO_BUFFER when the segment has none. Then release(), and waitForMemory().
 	uint32_t allocate(uint32_t bytes) { return m_pool.allocate(bytes); }

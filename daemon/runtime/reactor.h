@@ -4,8 +4,8 @@
 // Reactor: the event loop of one thread. io_uring for files, sockets and timers; ports of the segment drained in batches;
 // sleeps only when all are empty, on the eventfd of its waiter. Everything it calls runs on its thread and must not block.
 //
-// One turn:   ports with a ready bit -> handlers -> submit what they prepared -> reap completions -> again;
-//             nothing to do: poll for the spin budget, then ring bell = 1, look once more, sleep in io_uring_enter.
+// One turn:   ports with a ready bit -> handlers -> submit what they prepared, if there is more to do -> reap completions -> again;
+//             nothing to do: poll for the spin budget, then ring bell = 1, look once more, submit and sleep in one io_uring_enter.
 //
 // I/O comes in two forms: Completion (intrusive, no allocation: the fast path) and awaitables (coroutines).
 #pragma once
@@ -168,6 +168,8 @@ private:
 	bool drainPorts();
 	bool reap();
 	bool fireTimers();
+	bool moreToDo() const;
+	void submit();
 	void sleepUntilWork();
 	void arm(EventWatch &watch, int fd);
 	void startOffload();

@@ -87,7 +87,7 @@ void Connection::receive()
 {
 	for (unsigned i = 0; i < kReceivesPerTurn; ++i) {
 		if (m_state != State::Reading || m_blocked) return;
-		std::array<iovec, 2> vectors;
+		std::array<iovec, kMostVectors> vectors;
 		size_t direct = 0; // bytes of `vectors` that are not the stage
 		msghdr message{};
 		message.msg_iov = vectors.data();
@@ -96,11 +96,13 @@ void Connection::receive()
 		for (size_t v = 0; v < message.msg_iovlen; ++v) room += vectors[v].iov_len;
 
 		const ssize_t n = ::recvmsg(m_fd, &message, MSG_DONTWAIT);
-		if (n < 0 && errno == EINTR) continue;
-		if (n < 0 && errno == EAGAIN) return arm(m_in, POLLIN);
+		const int error = errno;
+		account(n > 0 ? static_cast<size_t>(n) : 0, direct);
+		takePlaces();
+		if (n < 0 && error == EINTR) continue;
+		if (n < 0 && error == EAGAIN) return arm(m_in, POLLIN);
 		if (n < 0) return breakOff();
 		if (n == 0) return drain("closed the connection");
-		account(static_cast<size_t>(n), direct);
 		process();
 		if (static_cast<size_t>(n) < room) break; // that was all there is
 	}
@@ -108,7 +110,7 @@ void Connection::receive()
 }
 
 /// Where the next bytes go: payload to where it is used (or to the scratch), commands behind it to the stage.
-size_t Connection::receiveVectors(std::array<iovec, 2> &vectors, size_t &direct)
+size_t Connection::receiveVectors(std::array<iovec, kMostVectors> &vectors, size_t &direct)
 {
 	size_t count = 0;
 	bool stage = true;
@@ -126,6 +128,7 @@ size_t Connection::receiveVectors(std::array<iovec, 2> &vectors, size_t &direct)
 	std::memmove(m_stage.data(), m_stage.data() + m_begin, m_end - m_begin);
 	m_end -= m_begin;
 	m_begin = 0;
+	if (m_end == 0 && !m_drainLeft) count += makePlaces(&vectors[count]);
 	vectors[count++] = iovec{m_stage.data() + m_end, kStageBytes - m_end};
 	return count;
 }
@@ -138,7 +141,8 @@ void Connection::account(size_t received, size_t direct)
 		m_piece->received += static_cast<uint32_t>(toPayload);
 	else
 		m_drainLeft -= toPayload;
-	m_end += received - toPayload;
+	m_ahead.received = std::min(received - toPayload, m_ahead.room());
+	m_end += received - toPayload - m_ahead.received;
 }
 
 /// Understands as much of what has arrived as there is room for.
@@ -161,6 +165,10 @@ void Connection::process()
 				return;
 			}
 			m_begin += kCommandBytes;
+			if (isWrite(command))
+				m_ahead.sawWrite(command.length);
+			else
+				m_ahead.sawSomethingElse();
 		}
 	}
 }

@@ -4,8 +4,9 @@
 // Connection: the transmission phase of one NBD client, the fast path of the gateway. Callbacks, no coroutine and, once its
 // free lists have grown, no allocation.
 //
-//   receive   one recvmsg takes what is there: the rest of a WRITE's payload straight into its segment buffer, and the
-//             commands behind it into the stage, which is small so that little payload ever has to be copied out of it
+//   receive   one recvmsg takes what is there: the rest of a WRITE's payload straight into its segment buffer, in a run of
+//             WRITEs also those that are expected next (run_ahead.h), and the commands behind it into the stage, which is
+//             small so that little payload ever has to be copied out of it
 //   submit    each piece as soon as it is whole; requests end in any order. TRIM and WRITE_ZEROES may be 4 GiB long and have
 //             one piece, submitted again for one part after the other: they take up no more than any other request
 //   reply     gathered during a turn of the reactor and sent at its end (reply_queue.h)
@@ -21,6 +22,7 @@
 #include "daemon/base/log.h"
 #include "daemon/gateway/buffer_budget.h"
 #include "daemon/gateway/nbd/reply_queue.h"
+#include "daemon/gateway/nbd/run_ahead.h"
 #include "daemon/gateway/volume_sessions.h"
 
 #include <algorithm>
@@ -70,11 +72,6 @@ public:
 private:
 	enum class State { Reading, Draining, Broken };
 	enum class Started { Yes, Blocked };
-	/// A buffer, and how much of it is meant.
-	struct Part {
-		uint32_t buffer = XS_NO_BUFFER, length = 0;
-		std::byte *data = nullptr;
-	};
 	struct Poll : runtime::Completion {
 		Connection *connection = nullptr;
 		bool armed = false;
@@ -82,9 +79,15 @@ private:
 
 	// receiving
 	void receive();
-	size_t receiveVectors(std::array<iovec, 2> &vectors, size_t &direct);
+	static constexpr size_t kMostVectors = 2 + 2 * RunAhead::kMost;
+	size_t receiveVectors(std::array<iovec, kMostVectors> &vectors, size_t &direct);
 	void account(size_t received, size_t direct);
 	void process();
+	// receiving ahead
+	size_t makePlaces(iovec *vectors);
+	void takePlaces();
+	bool takePlace(RunAhead::Place &place, size_t received);
+	void spill(unsigned place, size_t received);
 	Started begin(const Command &command);
 	WireError check(const Command &command) const;
 	Started beginRead(const Command &command);
@@ -133,8 +136,9 @@ private:
 	runtime::WaitList m_done;
 
 	// What was received and not understood yet: [m_begin, m_end) of the stage.
-	static constexpr size_t kStageBytes = 1024;
-	std::array<std::byte, kStageBytes> m_stage;
+	static constexpr size_t kStageBytes = 1024; ///< received at a time; it is larger once a guess has spilled into it
+	std::vector<std::byte> m_stage = std::vector<std::byte>(kStageBytes);
+	RunAhead m_ahead;
 	size_t m_begin = 0, m_end = 0;
 	Request *m_receiving = nullptr; ///< a WRITE whose payload is coming in
 	Piece *m_piece = nullptr;       ///< of it, the one that is being filled

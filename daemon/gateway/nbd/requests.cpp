@@ -92,7 +92,7 @@ Connection::Started Connection::nextWritePiece()
 
 /// A buffer for `wanted` bytes, or for less when the segment has no room for so large a one in one place; or none. `largest`
 /// falls from one power of two to a smaller one and never rises within a request: so its parts cost no more than their whole.
-Connection::Part Connection::allocate(uint32_t wanted, uint32_t &largest)
+Part Connection::allocate(uint32_t wanted, uint32_t &largest)
 {
 	for (;;) {
 		const uint32_t length = std::min(wanted, largest);
