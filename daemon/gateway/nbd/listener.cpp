@@ -19,7 +19,8 @@ namespace archipelago::gateway::nbd {
 
 namespace {
 
-constexpr int kBacklog = 64;
+// A client that finds the queue full is refused at once (EAGAIN on a unix socket), and all come back together after a restart.
+constexpr int kBacklog = 4096;
 
 tl::unexpected<Error> cannot(const std::string &path, ErrorCode code, const std::string &why)
 {

@@ -83,6 +83,18 @@ private slots:
 		::close(fd);
 	}
 
+	void aRushOfClientsIsQueued()
+	{
+		const auto listener = Listener::open(options("nbd.sock"));
+		QVERIFY(listener);
+		std::vector<xseg::UniqueFd> clients; // as many as the gateway has ports, and nobody is accepted yet
+		const sockaddr_un to = address();
+		for (int i = 0; i < 512; ++i) {
+			clients.emplace_back(::socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
+			QCOMPARE(::connect(clients.back().get(), reinterpret_cast<const sockaddr *>(&to), sizeof to), 0);
+		}
+	}
+
 	void somethingElseOfThatNameIsLeftAlone()
 	{
 		QFile file(QString::fromStdString(path("nbd.sock")));
