@@ -36,7 +36,7 @@ def fio(targets, more, folder, timeout=600):
         command += ["--name=job", *target]
     done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=timeout, check=False)
     if done.returncode:
-        raise MeasureFailed(f"{' '.join(command)}: exit {done.returncode}\n{done.stderr[-1000:]}")
+        raise MeasureFailed(f"{' '.join(command)[:400]}: exit {done.returncode}\n{done.stderr[-1000:]}")
     with open(out, encoding="utf-8") as f:
         text = f.read()
     return json.loads(text[text.index("{"):])["jobs"][0]  # before it: what engines print

@@ -74,11 +74,13 @@ class Neighbours:
         return peer
 
     def start(self, key, sock, command):
-        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
-        self.running.append(process)
-        Instance.wait_for(None, f"{TITLES[key]} to listen", lambda: process.poll() is not None or listens(sock))
-        if process.poll() is not None:
-            raise AssertionError(f"{' '.join(command)}: exit {process.returncode}; its message is above")
+        with open(sock + ".log", "w+", encoding="utf-8") as log:
+            process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=log)
+            self.running.append(process)
+            Instance.wait_for(None, f"{TITLES[key]} to listen", lambda: process.poll() is not None or listens(sock))
+            if process.poll() is not None:
+                log.seek(0)
+                raise AssertionError(f"{' '.join(command)}: exit {process.returncode}: {log.read()[-1000:]}")
         return Peer(key, [["--ioengine=nbd", f"--uri=nbd+unix:///?socket={sock}", f"--size={self.size}M"]], lambda: [process.pid])
 
     def raw(self, name="raw"):

@@ -24,21 +24,21 @@ def against(samples, case, peer, base, metric):
         values = per_round(samples, case, peer, base, METRICS[metric][0])
     except (TypeError, ZeroDivisionError):  # a peer without a server has no CPU time
         values = []
-    return number(statistics.median(values) if values and peer != base else None, 2, 7)
+    return number(statistics.median(values) if values and peer != base else None, 2, 13)
 
 
 def table(case_key, case, peers, bases, samples):
     """One case: a row for each peer, medians over the rounds; ratios are medians of same-round ratios."""
     keys = [p.key for p in peers]
     bases = [b for b in bases if b in keys]
-    lines = [f"{case.title:38}" + f"{case.unit:>9}" + "".join(f"{'/' + b:>10}" for b in bases) + f"{'p50 us':>9}{'p99 us':>9}{'CPU us/IO':>11}" +
-             "".join(f"{'/' + b:>10}" for b in bases if b != "raw")]
+    lines = [f"{case.title:38}{case.unit:>9}" + "".join(f"{'/' + b:>13}" for b in bases) + f"{'p50 us':>9}{'p99 us':>9}{'CPU us/IO':>11}" +
+             "".join(f"{'/' + b:>13}" for b in bases if b != "raw")]
     for peer in peers:
         lines.append(f"  {peer.title:36}" + number(middle(samples, peer.key, "rate")) +
-                     "".join("   " + against(samples, case_key, peer.key, b, "rate") for b in bases) +
+                     "".join(against(samples, case_key, peer.key, b, "rate") for b in bases) +
                      number(middle(samples, peer.key, "p50_us")) + number(middle(samples, peer.key, "p99_us")) +
                      number(middle(samples, peer.key, "server_cpu_us"), 1, 11) +
-                     "".join("   " + against(samples, case_key, peer.key, b, "cpu") for b in bases if b != "raw"))
+                     "".join(against(samples, case_key, peer.key, b, "cpu") for b in bases if b != "raw"))
     return "\n".join(lines)
 
 
