@@ -16,6 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import urllib.parse
 
 BIN = os.environ.get("ARCHIPELAGO_BIN") or sys.exit("ARCHIPELAGO_BIN must name the folder of the built programs")
 
@@ -192,7 +193,7 @@ class Instance:
         return {v["name"]: v for v in json.loads(self.vlmc("list", "--json").stdout)["items"]}
 
     def uri(self, name):
-        return f"nbd+unix:///{name}?socket={self.run_dir}/nbd.sock"
+        return f"nbd+unix:///{urllib.parse.quote(name)}?socket={self.run_dir}/nbd.sock"
 
     def wait_for(self, what, condition, seconds=20):
         """Waits for an event that has no descriptor to wait on (a state another process shows)."""
