@@ -19,8 +19,13 @@ BufferBudget::BufferBudget(runtime::Reactor &reactor, xseg::BufferPool &pool, ui
 {
 }
 
-bool BufferBudget::reserve(uint64_t cost, Waiter &waiter)
+bool BufferBudget::reserve(uint64_t cost, uint64_t held, Waiter &waiter)
 {
+	if (held + cost <= kOwnBytes) {
+		m_used += cost;
+		leave(waiter); // it may have waited for its own buffers
+		return true;
+	}
 	const bool itsTurn = !m_first || m_serving == &waiter;
 	// One request may be larger than the whole budget of a small segment: it goes alone.
 	const bool room = m_used + cost <= m_limit || m_used == 0;

@@ -8,7 +8,8 @@
 // waiting cannot turn into a deadlock. Those who wait are served in order; nobody overtakes the first.
 //
 // A client that does not fetch its replies keeps what it has. That is bounded per client by its owner; when others have
-// waited in vain for long, stalled() is called and the owner drops clients that do not move.
+// waited in vain for long, stalled() is called and the owner drops clients that do not move. Whoever holds little passes the
+// line: up to kOwnBytes each, beyond the limit if need be, so that small I/O goes on whatever others hold.
 #pragma once
 
 #include "daemon/runtime/reactor.h"
@@ -41,8 +42,9 @@ public:
 	/// What a buffer of `bytes` costs: buffers are powers of two.
 	static uint64_t cost(uint32_t bytes) { return std::max<uint64_t>(512, std::bit_ceil(uint64_t{bytes})); }
 
-	/// True: `cost` bytes are the caller's, until release(). False: it stands in line, and roomFreed() says when to try again.
-	bool reserve(uint64_t cost, Waiter &waiter);
+	/// `held`: what the caller has already. True: `cost` bytes are the caller's, until release(). False: it stands in line, and
+	/// roomFreed() says when to try again.
+	bool reserve(uint64_t cost, uint64_t held, Waiter &waiter);
 	/// For guesses: only while nobody waits. False: no room, and nobody is put in line.
 	bool reserveSpare(uint64_t cost)
 	{
@@ -60,6 +62,7 @@ public:
 
 	/// Once per turn: serves those in line as far as there is room.
 	void serve();
+	static constexpr uint64_t kOwnBytes = 64 * 1024;
 	uint64_t used() const { return m_used; }
 	uint64_t limit() const { return m_limit; }
 

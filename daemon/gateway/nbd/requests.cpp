@@ -42,7 +42,7 @@ uint64_t readCost(const Command &command)
 Connection::Started Connection::beginRead(const Command &command)
 {
 	const uint64_t cost = readCost(command);
-	if (!underCap(cost) || !m_context.budget.reserve(cost, *this)) return Started::Blocked;
+	if (!underCap(cost) || !m_context.budget.reserve(cost, m_held, *this)) return Started::Blocked;
 	m_held += cost;
 	Request &request = newRequest(command);
 	uint64_t used = 0;
@@ -74,7 +74,7 @@ Connection::Started Connection::nextWritePiece()
 	const uint64_t offset = request.command.offset + m_payloadPlaced;
 	const uint32_t wanted = inBlock(offset, request.command.length - m_payloadPlaced);
 	const uint64_t cost = BufferBudget::cost(wanted);
-	if (!underCap(cost) || !m_context.budget.reserve(cost, *this)) return Started::Blocked;
+	if (!underCap(cost) || !m_context.budget.reserve(cost, m_held, *this)) return Started::Blocked;
 	uint32_t largest = VolumeShape::kBlock;
 	const Part part = allocate(wanted, largest);
 	const uint64_t used = part.length ? BufferBudget::cost(part.length) : 0;

@@ -18,12 +18,13 @@ struct Wanting : BufferBudget::Waiter {
 	std::vector<int> &order;
 	int number;
 	uint64_t cost;
+	uint64_t held = BufferBudget::kOwnBytes; ///< already: what it may have anyhow
 	bool has = false;
 	Wanting(BufferBudget &b, std::vector<int> &o, int n, uint64_t c) : budget(b), order(o), number(n), cost(c) {}
 	~Wanting() override { budget.leave(*this); }
 	bool want()
 	{
-		has = budget.reserve(cost, *this);
+		has = budget.reserve(cost, held, *this);
 		if (has) order.push_back(number);
 		return has;
 	}
@@ -97,6 +98,27 @@ private slots:
 		rig.budget.serve();
 		QCOMPARE(order, (std::vector<int>{1, 3}));
 		rig.budget.release(700);
+	}
+
+	void whoeverHoldsLittlePassesTheLine()
+	{
+		BudgetRig rig;
+		Wanting a(rig.budget, rig.order, 1, 1000), b(rig.budget, rig.order, 2, 1000), c(rig.budget, rig.order, 3, 512);
+		QVERIFY(a.want());
+		QVERIFY(!b.want()); // first in line, and there is no room
+		c.held = BufferBudget::kOwnBytes - 512;
+		QVERIFY(c.want());
+		c.held = BufferBudget::kOwnBytes - 511;
+		QVERIFY(!c.want()); // beyond its own it stands in line as well
+		c.held = 0; // its own came back
+		QVERIFY(c.want());
+		rig.budget.release(1000);
+		rig.budget.release(2 * 512);
+		rig.budget.serve(); // and it is not in line any more: only b is served
+		QCOMPARE(rig.order, (std::vector<int>{1, 3, 3, 2}));
+		rig.budget.release(1000);
+		rig.budget.serve();
+		QCOMPARE(rig.budget.used(), uint64_t{0});
 	}
 
 	void stallsAreReportedWhileTheSameOneWaits()
