@@ -189,8 +189,8 @@ private slots:
 		constexpr double kRequests = kRounds * kDepth;
 		qInfo("%.0f requests: %u allocations, %.2f receives and %.2f sends per request", kRequests, allocations, receives / kRequests,
 		      sends / kRequests);
-		// Writes count the room that is left, and have it measured every few MiB; nothing else.
-		QVERIFY(allocations / kRequests < (type == kWrite ? 0.002 : 1e-9));
+		// Writes have the room that is left measured now and then, which allocates; nothing else does.
+		QVERIFY(allocations / kRequests < (type == kWrite ? 0.02 : 1e-9));
 		QVERIFY(receives / kRequests < 0.3);
 		QVERIFY(sends / kRequests < 0.6); // as many as there are turns in which something ended
 	}
