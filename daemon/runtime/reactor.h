@@ -11,6 +11,7 @@
 #pragma once
 
 #include "daemon/base/errors.h"
+#include "daemon/runtime/fixed_buffers.h"
 #include "daemon/runtime/task.h"
 #include "xseg/waiter.h"
 
@@ -116,6 +117,8 @@ public:
 
 	/// A fresh SQE whose completion calls `completion.fn`. Never null: submits when the queue is full.
 	io_uring_sqe *prepare(Completion &completion);
+	/// For reads and writes between files and the segment.
+	FixedBuffers &fixedBuffers() { return m_fixedBuffers; }
 
 	// ---- awaitables; results are >= 0 or -errno
 	IoAwaiter read(int fd, std::span<std::byte> to, uint64_t offset);
@@ -182,6 +185,7 @@ private:
 	xseg::Waiter m_waiter;
 	xseg::SpinBudget m_spin;
 	io_uring m_ring{};
+	FixedBuffers m_fixedBuffers{m_ring, m_segment};
 	bool m_ringReady = false, m_stopping = false;
 	EventWatch m_bell, m_offloadDone;
 	std::array<ServedPort *, XS_MAX_PORTS> m_ports{};

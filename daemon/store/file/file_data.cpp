@@ -81,7 +81,7 @@ void FileStore::issueRead(StoreOp &op)
 	};
 	io_uring_sqe *sqe = m_reactor.prepare(op);
 	const auto rest = op.data.subspan(op.scratch);
-	io_uring_prep_read(sqe, objectOf(op).fd, rest.data(), clampToInt(rest.size()), op.offset + op.scratch);
+	m_reactor.fixedBuffers().prepareRead(sqe, objectOf(op).fd, rest.data(), clampToInt(rest.size()), op.offset + op.scratch);
 	io_uring_sqe_set_data(sqe, static_cast<runtime::Completion *>(&op));
 }
 
@@ -131,7 +131,7 @@ void FileStore::issueWrite(StoreOp &op)
 	};
 	io_uring_sqe *sqe = m_reactor.prepare(op);
 	const auto rest = op.data.subspan(op.scratch);
-	io_uring_prep_write(sqe, objectOf(op).fd, rest.data(), clampToInt(rest.size()), op.offset + op.scratch);
+	m_reactor.fixedBuffers().prepareWrite(sqe, objectOf(op).fd, rest.data(), clampToInt(rest.size()), op.offset + op.scratch);
 	sqe->rw_flags = writeFlags(op);
 	io_uring_sqe_set_data(sqe, static_cast<runtime::Completion *>(&op));
 }
