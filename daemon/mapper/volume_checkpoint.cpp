@@ -20,6 +20,8 @@
 // and when it fails they fail with it: the journal is bounded either way.
 #include "daemon/mapper/volume_map.h"
 
+#include "daemon/mapper/rule.h"
+
 #include <algorithm>
 
 namespace archipelago::mapper {
@@ -59,7 +61,8 @@ runtime::Task<Result<void>> VolumeMap::checkpointOnce()
 	uint64_t epoch = 0;
 	done = co_await newChunksEpoch(epoch);
 	if (!done) co_return done;
-	Result<std::vector<ChunkRef>> table = co_await m_chunks.writeChanged(epoch, upto);
+	const uint64_t asOf = keeps(Rule::CheckpointMemory) ? upto : ~0ull;
+	Result<std::vector<ChunkRef>> table = co_await m_chunks.writeChanged(epoch, asOf);
 	if (!table) co_return tl::unexpected(std::move(table.error()));
 
 	co_await m_headerGate.enter();

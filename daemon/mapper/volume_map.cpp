@@ -5,6 +5,8 @@
 // of MAP_FORMAT.md that the model in tests/models breaks one by one.
 #include "daemon/mapper/volume_map.h"
 
+#include "daemon/mapper/rule.h"
+
 #include <algorithm>
 
 #include <fmt/format.h>
@@ -215,7 +217,7 @@ runtime::Task<Result<void>> VolumeMap::flushOnce()
 		co_return done;
 	}
 	if (!records) co_return done;
-	done = co_await m_journal->commit(upto);
+	done = co_await m_journal->commit(keeps(Rule::CommitCoversAll) ? upto : m_journal->appended());
 	if (!done) {
 		stopWithJournal();
 		co_return done;

@@ -22,6 +22,7 @@
 #include "daemon/mapper/volume_map.h"
 
 #include "daemon/mapper/journal_replay.h"
+#include "daemon/mapper/rule.h"
 
 #include <algorithm>
 
@@ -116,21 +117,21 @@ runtime::Task<Result<void>> VolumeMap::takeOver()
 		if (!table) co_return tl::unexpected(std::move(table.error()));
 		next.chunks = std::move(*table);
 	}
-	next.journalEpoch = e;
+	if (keeps(Rule::RecoverySameJournal) || !next.journalEpoch) next.journalEpoch = e;
 	next.firstSegment = 0;
 	next.applied = 0;
-	next.floor = e;
+	if (keeps(Rule::OpenKeepsEpoch)) next.floor = e;
 	next.epochLimit = e + m_context.limits.epochsPerHeader;
 	next.allocatedBytes = m_allocatedBytes;
 	Result<void> done = co_await writeHeader(std::move(next));
 	if (!done) co_return done;
 
 	m_chunks.settle(~0ull);
-	m_epoch = e;
+	m_epoch = m_header.floor;
 	m_epochSpent = true; // e is the chunks' and the journal's
 	SegmentHead head;
 	head.volume = m_header.volume;
-	head.journalEpoch = e;
+	head.journalEpoch = m_header.journalEpoch;
 	head.bootId = m_context.bootId;
 	head.generation = m_header.generation;
 	m_journal.emplace(m_context.blockerm, head, m_context.limits.segmentBytes);

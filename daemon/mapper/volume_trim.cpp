@@ -18,6 +18,7 @@
 //
 // Only blocks that this trim has locked are in its DROPs: a record that spans a block which somebody else is just mapping
 // would undo that in the journal, but not in memory.
+#include "daemon/mapper/rule.h"
 #include "daemon/mapper/task_group.h"
 #include "daemon/mapper/volume_map.h"
 
@@ -125,7 +126,7 @@ void VolumeMap::drop(const MapChange &run, uint64_t sequence)
 		m_chunks.set(block, MapEntry{}, sequence);
 		m_allocatedBytes -= kBlockBytes;
 	}
-	m_epochSpent = true;
+	m_epochSpent |= keeps(Rule::DiscardKeepsEpoch);
 	recorded(sequence);
 }
 

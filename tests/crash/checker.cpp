@@ -14,6 +14,7 @@ namespace {
 using store::CrashImage;
 
 constexpr size_t kProblemsToFind = 3;
+constexpr unsigned kPieces = 60; ///< of work in a run
 
 class Checker {
 public:
@@ -208,6 +209,43 @@ CheckResult checkRun(Rig &rig, const Run &run, uint64_t seed, const CheckOptions
 			result.problems.push_back("a name was used twice: kind " + std::string(1, static_cast<char>(id.kind)) + " epoch " +
 			                          std::to_string(id.epoch) + " index " + std::to_string(id.index));
 	return result;
+}
+
+std::vector<std::string> playAndCheck(uint64_t seed, const Tamper *tamper, std::string *counts)
+{
+	Rig runRig, checkRig;
+	Run run(runRig, seed, tamper);
+	run.play(kPieces);
+	std::vector<std::string> problems = run.problems();
+	CheckResult checked;
+	if (problems.empty()) {
+		checked = checkRun(checkRig, run, seed, CheckOptions{}, tamper);
+		problems = checked.problems;
+	}
+	const Run::Counts &c = run.counts();
+	const auto chunks = std::ranges::count_if(run.recording(), [](const store::Step &step) {
+		return step.op == Op::ObjWriteFull && step.id.kind == ObjectKind::Chunk;
+	});
+	if (counts)
+		*counts = "seed " + std::to_string(seed) + ": " + std::to_string(run.recording().size()) + " steps, " +
+		          std::to_string(c.writes) + " writes, " + std::to_string(c.reads) + " reads, " + std::to_string(c.trims) +
+		          " trims, " + std::to_string(c.flushes) + " flushes, " + std::to_string(c.creates) + " creates, " +
+		          std::to_string(c.removes) + " removes, " + std::to_string(c.restarts) + " restarts, " +
+		          std::to_string(c.kills) + " kills, " + std::to_string(c.powerCuts) + " power cuts, " + std::to_string(chunks) + " chunks written; " + std::to_string(checked.cuts) + " cuts, " +
+		          std::to_string(checked.images) + " images";
+	return problems;
+}
+
+uint64_t seedThatShows(const Tamper &tamper, uint64_t runs, std::string &shown)
+{
+	for (uint64_t seed = 1; seed <= runs; ++seed) {
+		const auto problems = playAndCheck(seed, &tamper, nullptr);
+		if (problems.empty() || problems.front().find(tamper.shows) == std::string::npos) continue;
+		shown = "seen with seed " + std::to_string(seed) + ": " + problems.front();
+		return seed;
+	}
+	shown = "not seen in " + std::to_string(runs) + " runs";
+	return 0;
 }
 
 } // namespace archipelago::testing

@@ -29,4 +29,20 @@ struct CheckResult {
 /// `rig` is one of its own, not that of the run.
 CheckResult checkRun(Rig &rig, const Run &run, uint64_t seed, const CheckOptions &options, const Tamper *tamper = nullptr);
 
+/// Plays the run of that seed and checks it, each on a rig of its own; what was wrong. `counts`, if not null, tells what there was.
+std::vector<std::string> playAndCheck(uint64_t seed, const Tamper *tamper, std::string *counts);
+/// A control: the seed of the first of so many runs that shows what the tamper says it shows; 0: none does. `shown`: what it was.
+uint64_t seedThatShows(const Tamper &tamper, uint64_t runs, std::string &shown);
+
+/// Of each such operation, as often as it comes.
+inline store::Fault fault(store::Fault::What what, Op op, std::optional<ObjectKind> kind = std::nullopt)
+{
+	store::Fault out;
+	out.what = what;
+	out.op = op;
+	out.kind = kind;
+	out.times = store::kForever;
+	return out;
+}
+
 } // namespace archipelago::testing

@@ -18,7 +18,7 @@ bool overlap(uint64_t a, uint64_t aCount, uint64_t b, uint64_t bCount) { return 
 
 } // namespace
 
-Run::Run(Rig &rig, uint64_t seed, const Tamper *tamper) : m_rig(rig), m_tamper(tamper), m_random(seed), m_client(rig)
+Run::Run(Rig &rig, uint64_t seed, const Tamper *tamper) : m_rig(rig), m_tamper(tamper), m_work(tamper ? tamper->work : Work()), m_random(seed), m_client(rig)
 {
 	m_disks.emplace();
 	startNode();
@@ -62,17 +62,18 @@ void Run::startNode()
 void Run::play(unsigned pieces)
 {
 	for (unsigned i = 0; i < pieces && m_problems.empty(); ++i) {
-		const uint64_t what = pick(100);
-		if (what < 84)
+		uint64_t what = pick(100);
+		const auto isIt = [&what](unsigned percent) { return what < percent || (what -= percent, false); };
+		if (isIt(100 - m_work.creates - m_work.removes - m_work.restarts - m_work.kills - m_work.powerCuts))
 			someIo();
-		else if (what < 88)
+		else if (isIt(m_work.creates))
 			createVolume();
-		else if (what < 92)
+		else if (isIt(m_work.removes))
 			removeVolume();
-		else if (what < 94)
+		else if (isIt(m_work.restarts))
 			restart();
 		else
-			kill(what < 98 ? After::Kill : After::PowerCut);
+			kill(isIt(m_work.kills) ? After::Kill : After::PowerCut);
 	}
 	m_node->kill();
 }
@@ -94,8 +95,10 @@ void Run::someIo()
 		RunVolume *volume = anyLive();
 		if (!volume) return;
 		Sent sent{volume, Op::VolFlush, 0, 0, false, {}, {}};
-		const uint64_t what = pick(100);
-		if (what >= 20) sent.op = what < 38 ? Op::VolRead : what < 46 ? Op::VolTrim : what < 52 ? Op::VolZero : Op::VolWrite;
+		uint64_t what = pick(100);
+		const auto isIt = [&what](unsigned percent) { return what < percent || (what -= percent, false); };
+		sent.op = isIt(m_work.flushes) ? Op::VolFlush : isIt(m_work.reads) ? Op::VolRead : isIt(m_work.trims) ? Op::VolTrim
+		          : isIt(m_work.zeros) ? Op::VolZero : Op::VolWrite;
 		if (sent.op != Op::VolFlush && !range(sent)) continue;
 		sent.fua = sent.op != Op::VolFlush && sent.op != Op::VolRead && pick(8) == 0;
 		send(std::move(sent));
@@ -197,7 +200,7 @@ void Run::answered(const Sent &sent, const xseg::RequestRef &reply)
 			const auto version = versionOf(reply.data().subspan(i * kSectorBytes, kSectorBytes));
 			if (version && history.allowedAfterKill(sent.sector + i, *version)) continue;
 			problem(sent.volume->name + " sector " + std::to_string(sent.sector + i) + " reads " +
-			        std::to_string(version.value_or(~0ull)) + " of" + history.describe(sent.sector + i));
+			        std::to_string(version.value_or(~0ull)) + " (status 0), of" + history.describe(sent.sector + i));
 			return;
 		}
 		break;

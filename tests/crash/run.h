@@ -16,12 +16,20 @@
 
 namespace archipelago::testing {
 
+/// What a run consists of, in percent.
+struct Work {
+	unsigned creates = 4, removes = 4, restarts = 2, kills = 4, powerCuts = 2; ///< the rest is I/O
+	unsigned flushes = 20, reads = 18, trims = 8, zeros = 6;                   ///< of the I/O; the rest are writes
+};
+
 struct Tamper {
-	std::string rule;                                                               ///< as MAP_FORMAT.md and the model name it
-	std::string shows = "reads";                                                              ///< what must stand in a problem
-	std::function<void(store::FaultStore &blocks, store::FaultStore &maps)> always; ///< before each start
-	std::function<void(store::FaultStore &blocks, store::FaultStore &maps)> beforeClose;
-	bool sameBoot = false; ///< after a power cut the node believes that there was none
+	std::string rule;            ///< as MAP_FORMAT.md and the model name it
+	std::string shows = "reads"; ///< what must stand in a problem
+	Work work;                   ///< on which it shows
+	using Faults = std::function<void(store::FaultStore &blocks, store::FaultStore &maps)>;
+	Faults always;               ///< before each start
+	Faults beforeClose;
+	bool sameBoot = false;       ///< after a power cut the node believes that there was none
 };
 
 struct RunVolume {
@@ -93,6 +101,7 @@ private:
 
 	Rig &m_rig;
 	const Tamper *m_tamper;
+	const Work m_work;
 	std::mt19937_64 m_random;
 	store::Recording m_recording;
 	std::optional<Disks> m_disks;

@@ -103,6 +103,7 @@ void FaultStore::submit(StoreOp &op)
 		passing->failWith = fault->error;
 		passing->data = passing->data.first(std::min<size_t>(passing->data.size(), fault->sectors * 512));
 		break;
+	case Fault::What::CreateOver: passing->mayExist = true; break;
 	case Fault::What::HoldAnswer: passing->delayMs = fault->delayMs; break;
 	case Fault::What::Hold: return hold(passing, fault->delayMs);
 	case Fault::What::AnswerEarly:

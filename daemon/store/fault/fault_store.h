@@ -33,6 +33,7 @@ struct Fault {
 		Hold,        ///< not begun before release() or `delayMs`
 		Lie,         ///< answered as done, never done. (Breaks the store's promises: for negative controls)
 		AnswerEarly, ///< answered as done, carried out at release(). (Likewise)
+		CreateOver,  ///< an ObjCreate of what is there writes over it, as if it were not exclusive. (Likewise)
 	};
 	What what = What::Fail;
 	std::optional<Op> op;
