@@ -7,10 +7,10 @@
 // VolAttach: a port is chosen and bound first (so that nothing has to be undone at the mapper when there is none), then the
 // client's request goes on to the mapper as MapAttach, and comes back with the volume. VolList goes through in the same way.
 //
-// Who dies: a client that is gone detaches nothing, so its sessions are looked for every kSweepMs, and when no port is free. A
-// session whose mapper is gone is of no use to its client either; it ends as soon as nothing of it is in flight, and the
-// client sees that its port is not bound any more. When this process dies its attachments at the mapper die with it: the
-// mapper looks for them.
+// Who dies: a client that is gone detaches nothing, so its sessions are looked for every kSweepMs, and when no port is free (the
+// mapper sees by itself who is gone, so that no volume is in use for that long). A session whose mapper is gone is of no use to
+// its client either; it ends as soon as nothing of it is in flight, and the client sees that its port is not bound any more.
+// When this process dies its attachments at the mapper die with it: the mapper looks for them.
 #include "daemon/composer/composer.h"
 
 #include "daemon/base/text.h"

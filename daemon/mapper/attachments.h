@@ -51,11 +51,17 @@ private:
 	OpenVolume &m_volume;
 };
 
+/// Who attaches, by path entries (xseg/abi.h).
+struct Attacher {
+	uint32_t client = 0; ///< of the port that asks the mapper: a composer's
+	uint32_t origin = 0; ///< of the port for which it asks: a gateway's, or its own
+};
+
 struct Attachment {
 	OpenVolume *volume = nullptr;
 	Holder holder = Holder::Tool;
 	bool readOnly = false;
-	uint32_t client = 0; ///< path entry of the port that asked: its composer's
+	Attacher by;
 };
 
 class Attachments {

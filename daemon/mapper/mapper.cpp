@@ -378,7 +378,9 @@ Task<void> Mapper::mapAttach(xseg::RequestRef request)
 {
 	const auto args = request.args<AttachArgs>();
 	const uint16_t hops = std::clamp<uint16_t>(request->npath, 1, XS_MAX_HOPS);
-	const uint32_t client = request->path[hops - 1];
+	Attacher by;
+	by.client = request->path[hops - 1];
+	by.origin = request->path[0];
 	Result<AttachReply> reply;
 	Result<std::string> name = nameOf(request);
 	const bool legal = args.holder >= Holder::Nbd && args.holder <= Holder::Tool && args.readOnly <= 1 &&
@@ -388,7 +390,7 @@ Task<void> Mapper::mapAttach(xseg::RequestRef request)
 	else if (!legal)
 		reply = failure(ErrorCode::Invalid, "Cannot attach: the request's arguments are out of range.");
 	else
-		reply = co_await m_volumes->attach(std::move(*name), args, client);
+		reply = co_await m_volumes->attach(std::move(*name), args, by);
 	respond(std::move(request), reply);
 }
 

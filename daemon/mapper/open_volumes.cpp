@@ -102,7 +102,7 @@ void OpenVolumes::addLiveState(VolumeInfo &info) const
 	const OpenVolume *volume = find(std::string(info.name, info.nameLength));
 	if (!volume || info.error || volume->map->header().volume != info.volume) return;
 	info.allocatedBytes = volume->map->allocatedBytes();
-	info.clients = volume->clientCount();
+	info.clients = liveClients(*volume);
 	info.openedExplicitly = volume->openedExplicitly;
 	if (const auto &stopped = volume->map->stopped()) {
 		info.stopped = 1;
@@ -187,7 +187,7 @@ runtime::Task<Result<void>> OpenVolumes::close(std::string name)
 	                 "recovers it.");
 }
 
-runtime::Task<Result<AttachReply>> OpenVolumes::attach(std::string name, AttachArgs args, uint32_t client)
+runtime::Task<Result<AttachReply>> OpenVolumes::attach(std::string name, AttachArgs args, Attacher by)
 {
 	const NameLocks::Held lock = co_await m_names.take(name);
 	if (OpenVolume *volume = find(name)) dropDead(*volume);
@@ -209,7 +209,7 @@ runtime::Task<Result<AttachReply>> OpenVolumes::attach(std::string name, AttachA
 	attachment.volume = *volume;
 	attachment.holder = args.holder;
 	attachment.readOnly = args.readOnly != 0;
-	attachment.client = client;
+	attachment.by = by;
 	AttachReply reply;
 	reply.handle = m_attachments.add(attachment);
 	if (!reply.handle) {
@@ -228,13 +228,27 @@ runtime::Task<Result<AttachReply>> OpenVolumes::attach(std::string name, AttachA
 	co_return reply;
 }
 
-/// Under the name's lock. Nothing of theirs is under way when their successor attaches: who has I/O with them waits until all of
-/// it is back (and recovery until their own is), and only then attaches anew.
+bool OpenVolumes::hasGone(const Attachment &attachment) const
+{
+	return runtime::hasGone(m_segment, attachment.by.client) || runtime::hasGone(m_segment, attachment.by.origin);
+}
+
+uint32_t OpenVolumes::liveClients(const OpenVolume &volume) const
+{
+	uint32_t live = 0;
+	for (uint32_t handle : m_attachments.of(volume)) live += !hasGone(*m_attachments.find(handle));
+	return live;
+}
+
+/// Under the name's lock. Of a composer that died nothing is under way when its successor attaches: who has I/O with it waits
+/// until all of it is back (and recovery until its own is), and only then attaches anew. A composer that lives, but not its
+/// client, may be in the middle of writes that nobody will hear of: first writes find their handle gone and are not recorded,
+/// others are old or new, as any that was not acknowledged. It detaches a handle that is gone, which is nothing.
 void OpenVolumes::dropDead(OpenVolume &volume)
 {
 	for (uint32_t handle : m_attachments.of(volume)) {
 		const Attachment attachment = *m_attachments.find(handle);
-		if (!runtime::hasGone(m_segment, attachment.client)) continue;
+		if (!hasGone(attachment)) continue;
 		m_attachments.remove(handle);
 		volume.map->abandon(handle);
 		--volume.clients[static_cast<size_t>(attachment.holder)];

@@ -11,8 +11,8 @@
 // A close that fails leaves the volume open without holders; the next holder takes it over, and stop tries again. One that
 // fails because the volume had stopped lets go of it: its journal and header are in the store, and the next open recovers.
 //
-// A composer that has died gives nothing back. Its attachments go, and the first writes it had begun with them, when the volume is
-// looked at next by name: its successor attaches before it writes.
+// A composer that has died gives nothing back, and one whose client has died does so later. Such attachments count no more, and go
+// (with the first writes begun with them) when something is done to the volume: a successor attaches before it writes.
 //
 // Errors are complete sentences for operators (ux.md's recipe: what cannot be done, why, how things stand, what to do).
 // Each operation holds the lock of its name. One thread.
@@ -45,8 +45,7 @@ public:
 	runtime::Task<Result<void>> open(std::string name);
 	/// E-NOTOPEN, E-BUSY with who.
 	runtime::Task<Result<void>> close(std::string name);
-	/// `client`: the path entry of whoever asks (xseg/abi.h).
-	runtime::Task<Result<AttachReply>> attach(std::string name, AttachArgs args, uint32_t client);
+	runtime::Task<Result<AttachReply>> attach(std::string name, AttachArgs args, Attacher by);
 	/// The handle is gone at once, and its first writes that were not recorded with it. The volume closes with its last
 	/// holder; when that fails it is logged, for the client has left all the same. No such handle: nothing to do.
 	runtime::Task<Result<void>> detach(uint32_t handle);
@@ -62,6 +61,8 @@ private:
 	/// Closes a volume without holders; it is gone when that succeeds or it had stopped.
 	runtime::Task<Result<void>> letGo(OpenVolume &volume);
 	OpenVolume *find(const std::string &name) const;
+	bool hasGone(const Attachment &attachment) const;
+	uint32_t liveClients(const OpenVolume &volume) const;
 	void dropDead(OpenVolume &volume);
 	void addLiveState(VolumeInfo &info) const;
 

@@ -176,6 +176,48 @@ private slots:
 		QVERIFY(rig.stack.stop());
 	}
 
+	/// Nor what a gateway had that died while its composer lives. The composer looks for dead clients now and then; here nothing
+	/// waits for that.
+	void aGatewayThatDiedHoldsNothing()
+	{
+		StackRig rig;
+		const auto byName = [&rig](Op op) {
+			xseg::RequestRef request = rig.client.make(op, kControlBytes);
+			std::memcpy(request.data().data(), "vol", 3);
+			request->size = 3;
+			return rig.call(std::move(request), kNodeMapper);
+		};
+		const auto clients = [&byName] {
+			const auto reply = byName(Op::CatInfo);
+			VolumeInfo info;
+			std::memcpy(&info, reply.data().data(), sizeof info);
+			return info.clients;
+		};
+		const auto attachMortal = [&rig](Actor &mortal) {
+			xseg::RequestRef request = mortal.make(Op::VolAttach, kControlBytes);
+			std::memcpy(request.data().data(), "vol", 3);
+			request->size = 3;
+			AttachArgs args;
+			args.holder = Holder::Nbd;
+			request.setArgs(args);
+			mortal.submit(std::move(request), kNodeComposer);
+			const auto reply = mortal.reply();
+			return reply && !reply->status ? reply.args<AttachReply>().sessionPort : uint16_t{0};
+		};
+		QCOMPARE(rig.stack.create(rig.client, "vol", kBytes), 0);
+		QCOMPARE(byName(Op::CatOpen)->status, 0);
+		for (const Op op : {Op::CatClose, Op::CatRemove}) {
+			Actor mortal(rig, 2);
+			QVERIFY(attachMortal(mortal));
+			QCOMPARE(byName(op)->status, wireStatus(ErrorCode::Busy));
+			QCOMPARE(clients(), 1u);
+			mortal.leave();
+			QCOMPARE(clients(), 0u);
+			QCOMPARE(byName(op)->status, 0);
+		}
+		QVERIFY(rig.stack.stop());
+	}
+
 	/// The whole way of trims and zeros: random ones among reads and writes, against a copy in memory.
 	void whatIsZeroedIsZero()
 	{
