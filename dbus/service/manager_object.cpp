@@ -5,13 +5,10 @@
 // clients in the way) is the job's error, so that one way of telling serves them all.
 #include "dbus/service/manager_object.h"
 
+#include "dbus/service/version.h"
 #include "dbus/service/worker.h"
 
 #include <QPointer>
-
-#ifndef ARCHIPELAGO_VERSION
-#error "the build defines the version"
-#endif
 
 namespace archipelago::service {
 
@@ -45,7 +42,7 @@ Result<QVariantMap> checkOrderOptions(const QVariantMap &options, PeerOrder::Ver
 
 ManagerObject::ManagerObject(ObjectTree &tree, Authority &authority, Jobs &jobs, PeerSupervisor &supervisor, VolumeObjects &volumes) :
     ExportedObject(tree, QLatin1String(dbus::kRootPath), dbus::kManagerInterface,
-                   {{QStringLiteral("Version"), QStringLiteral(ARCHIPELAGO_VERSION)},
+                   {{QStringLiteral("Version"), QString::fromLatin1(version())},
                     {QStringLiteral("Capabilities"), capabilities()},
                     {QStringLiteral("State"), supervisor.state()},
                     {QStringLiteral("Verdict"), supervisor.verdict()},

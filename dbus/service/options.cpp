@@ -6,6 +6,8 @@
 // The one file that includes CLI11.
 #include "dbus/service/options.h"
 
+#include "dbus/service/version.h"
+
 #include <CLI/CLI.hpp>
 
 #include <QDir>
@@ -60,7 +62,7 @@ std::optional<Options> parseOptions(int argc, char **argv, int &exitStatus)
 	app.add_option("--run-dir", raw.runDir, "Sockets, locks and pid files (default /run/archipelago, in a trial DIR/run)")->type_name("DIR");
 	app.add_option("--ready-fd", raw.readyFd, "Write \"ready\" to this descriptor when the bus name is owned, and close it")
 	    ->type_name("N")->check(CLI::Range(3, 1 << 20));
-	app.set_version_flag("--version", "archipelagod " ARCHIPELAGO_VERSION);
+	app.set_version_flag("--version", std::string("archipelagod ") + version());
 	try {
 		app.parse(argc, argv);
 	} catch (const CLI::ParseError &error) {
