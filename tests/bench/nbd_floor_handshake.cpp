@@ -1,7 +1,7 @@
 // SPDX-FileCopyrightText: The Archipelago project
 // SPDX-License-Identifier: GPL-3.0-or-later
 //
-// The handshake of nbd-floor: EXPORT_NAME, GO, INFO, LIST, ABORT; every name is the one export there is.
+// The handshake of nbd-floor: GO and ABORT, which is all that fio, nbdinfo, nbdcopy and qemu use; every name is the one export.
 #include "tests/bench/nbd_floor.h"
 
 #include <sys/socket.h>
@@ -13,7 +13,6 @@ namespace archipelago::bench {
 namespace {
 
 constexpr uint16_t kFlags = nbd::kHasFlags | nbd::kSendFlush | nbd::kSendFua | 1u << 8; // 1 << 8: CAN_MULTI_CONN
-constexpr size_t kExportNamePadding = 124;
 
 template <typename T> void put(std::string &to, T value)
 {
@@ -52,11 +51,6 @@ std::string exportInfo(uint32_t option, uint64_t sizeBytes)
 	       optionReply(option, nbd::OptionReply::Ack, {});
 }
 
-std::string exportList(uint32_t option)
-{
-	return optionReply(option, nbd::OptionReply::Server, std::string(4, '\0')) + optionReply(option, nbd::OptionReply::Ack, {});
-}
-
 } // namespace
 
 bool floorHandshake(int fd, uint64_t sizeBytes)
@@ -67,26 +61,13 @@ bool floorHandshake(int fd, uint64_t sizeBytes)
 	put(greeting, static_cast<uint16_t>(nbd::kFixedNewstyle | nbd::kNoZeroes));
 	std::array<std::byte, nbd::kOptionBytes> head;
 	if (!sendAll(fd, greeting) || !receiveAll(fd, head.data(), 4)) return false;
-	const bool padded = !(nbd::read32(head.data()) & nbd::kNoZeroes);
 
 	while (receiveAll(fd, head.data(), head.size())) {
 		const uint32_t option = nbd::read32(head.data() + 8), length = nbd::read32(head.data() + 12);
 		std::array<std::byte, nbd::kMaxOptionBytes> data;
 		if (nbd::read64(head.data()) != nbd::kOptionMagic || length > data.size() || !receiveAll(fd, data.data(), length)) return false;
 		switch (static_cast<nbd::Option>(option)) {
-		case nbd::Option::ExportName: {
-			std::string answer;
-			put(answer, sizeBytes);
-			put(answer, kFlags);
-			return sendAll(fd, answer + std::string(padded ? kExportNamePadding : 0, '\0'));
-		}
 		case nbd::Option::Go: return sendAll(fd, exportInfo(option, sizeBytes));
-		case nbd::Option::Info:
-			if (!sendAll(fd, exportInfo(option, sizeBytes))) return false;
-			break;
-		case nbd::Option::List:
-			if (!sendAll(fd, exportList(option))) return false;
-			break;
 		case nbd::Option::Abort: sendAll(fd, optionReply(option, nbd::OptionReply::Ack, {})); return false;
 		default:
 			if (!sendAll(fd, optionReply(option, nbd::OptionReply::Unsupported, {}))) return false;
