@@ -3,7 +3,7 @@
 //
 // Restarts: which hosts that ended by themselves are to be started again, and when. The first try is at once; one that follows
 // at once waits longer each time, up to half a minute, and never gives up: an operator's disk may be back at any moment. A host
-// that stayed up for half a second is as good as new. Main thread.
+// that stayed up for a fifth of a second is as good as new. Main thread.
 #pragma once
 
 #include <functional>
