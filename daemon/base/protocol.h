@@ -49,12 +49,14 @@ enum class Op : uint16_t {
 	// ---- client to composer. args = VolumeArgs at session ports
 	VolAttach = 48, ///< to the composer's first port. data = name (size bytes); args in AttachArgs, out AttachReply
 	VolDetach,      ///< to the session port; answered when everything before it is done
-	VolRead,        ///< offset, size = data_len
+	VolRead,        ///< offset, size = data_len; flag TakesHoles, answered with flag Hole
 	VolWrite,       ///< offset, size = data_len; flag Fua
 	VolFlush,
 	VolList,        ///< as CatList
 	VolTrim,        ///< offset, size: reads zeros from now on, room given back where that is cheap. No data. Flag Fua
 	VolZero,        ///< as VolTrim; with flag NoHole zeros are written, so that no later write there can lack room
+	VolExtents,     ///< offset, size: where something is stored. Fills data with BlockRuns, the first of them from the block of
+	                ///< `offset` on; serviced = bytes used. It may stop short of the range, but has one run at least
 
 	// ---- composer to mapper
 	MapAttach = 64, ///< as VolAttach; AttachReply.sessionPort is left alone
@@ -65,6 +67,7 @@ enum class Op : uint16_t {
 	MapFlush,       ///< args = MapArgs. Answered when all acknowledged before it was sent is durable
 	MapTrim,        ///< args = MapArgs with count: these whole blocks read zeros. Answered when recorded
 	MapPunch,       ///< args in MapArgs, out MapReply: Zero (nothing to do) or Object (punch it in place, then all is done)
+	MapExtents,     ///< args = MapArgs with count; data out and serviced as in VolExtents
 
 	// ---- service to mapper. data in = name (size bytes), unless said otherwise
 	CatCreate = 96, ///< args = CreateArgs, out CreateArgs with the id. E-EXISTS, E-INVALID
@@ -74,6 +77,9 @@ enum class Op : uint16_t {
 	CatOpen,        ///< sticky; succeeds when already open here
 	CatClose,       ///< E-NOTOPEN, E-BUSY with who
 	CatHealth,      ///< data out: a line "NAME\tE-IO\tmessage\n" for each volume that has stopped; serviced = bytes
+
+	// ---- service to gateway, at its first port. data in = name (size bytes)
+	FrontClients = 128, ///< data out: who is connected to that volume, for an operator to read; serviced = bytes, 0 = nobody
 };
 
 /// May be carried out twice: what recovery hands to a successor (xseg/recovery.h). Everything else fails back, as E-PEER.
@@ -88,6 +94,8 @@ constexpr bool isRepeatable(Op op)
 enum RequestFlag : uint32_t {
 	kFlagFua = 1u << 0,
 	kFlagNoHole = 1u << 1, ///< VolZero only
+	kFlagTakesHoles = 1u << 2, ///< VolRead: its sender can do without the data of a hole
+	kFlagHole = 1u << 3, ///< answer to such a VolRead: nothing is stored there, all of it reads zeros, and the data were left alone
 };
 
 /// 128-bit random, made at creation, never reused.
@@ -178,10 +186,17 @@ static_assert(sizeof(VolumeArgs) == 48);
 struct MapArgs {
 	uint32_t handle = 0;
 	uint32_t block = 0;
-	uint32_t count = 0; ///< MapTrim: number of blocks
+	uint32_t count = 0; ///< MapTrim, MapExtents: number of blocks
 	uint8_t reserved[36] = {};
 };
 static_assert(sizeof(MapArgs) == 48);
+
+/// Neighbouring blocks that are alike, as VolExtents and MapExtents tell them.
+struct BlockRun {
+	uint32_t blocks = 0; ///< never 0
+	uint32_t mapped = 0; ///< 1: they have objects, and may hold anything. 0: they read zeros, nothing is stored
+};
+static_assert(sizeof(BlockRun) == 8);
 
 enum class Placement : uint8_t {
 	Zero = 0,   ///< nothing stored: reads zeros

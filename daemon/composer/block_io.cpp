@@ -31,6 +31,7 @@ Op question(Way way)
 	case Way::Write: return Op::MapWrite;
 	case Way::Punch: return Op::MapPunch;
 	case Way::Drop: return Op::MapTrim;
+	case Way::Extents: return Op::MapExtents;
 	case Way::Fill: break;
 	}
 	ARCHIPELAGO_ASSERT(!"only pieces of a fill travel");
@@ -58,6 +59,8 @@ void BlockIo::start(xseg::RequestRef request)
 	args.handle = m_route.handle;
 	args.block = blockOf(context);
 	if (context.way == Way::Drop) args.count = static_cast<uint32_t>(context.length >> kBlockShift);
+	if (context.way == Way::Extents)
+		args.count = static_cast<uint32_t>((context.offset + context.length - 1) >> kBlockShift) - args.block + 1;
 	request->op = static_cast<uint16_t>(question(context.way));
 	request->flags = 0;
 	request.setArgs(args);
@@ -72,6 +75,7 @@ bool BlockIo::step(xseg::RequestRef &request, int32_t &status)
 		status = mapperStatus(request->status);
 		if (status) return true;
 		if (context.way == Way::Drop) return written(request, status, false);
+		if (context.way == Way::Extents) return true;
 		return mapped(request, status);
 	case Step::Object: status = checkedStatus(request->status); return objectDone(request, status);
 	case Step::Create: status = checkedStatus(request->status); return created(request, status);
@@ -129,6 +133,8 @@ bool BlockIo::mapped(xseg::RequestRef &request, int32_t &status)
 	case Placement::Zero: {
 		if (context.way == Way::Write) break;
 		if (context.way == Way::Punch) return written(request, status, context.committed);
+		context.hole = context.takesHoles;
+		if (context.hole) return true;
 		const auto data = request.data();
 		std::memset(data.data(), 0, data.size());
 		return true;

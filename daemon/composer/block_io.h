@@ -12,6 +12,7 @@
 //                                   └ failed ─> MapRecord{stored = 0} ──────────────────────> its error
 //   punch   MapPunch ─ Object ─> ObjPunch ────────────────┬─ no FUA, or done by the punch ──> done
 //              └───── Zero ───────────────────────────────┴─ FUA, entry not committed: MapFlush ─> done
+//   extents MapExtents (any range) ──────────────────────────────────────────────────────────> done
 //   drop    MapTrim (whole blocks, any number) ──────────── FUA: MapFlush ──────────────────> done
 //
 // Order (data, then record, then acknowledgement): a Create is recorded only when its object holds the data, and a client
@@ -47,12 +48,15 @@ struct IoContext {
 		Punch, ///< part of a block reads zeros
 		Drop,  ///< whole blocks read zeros. Join: the range becomes Drop and Punch
 		Fill,  ///< Join only: the range becomes Writes of zeros
+		Extents, ///< any number of blocks: which of them are mapped
 	};
 	Step step = Step::None;
 	Way way = Way::Read;
 	bool fua = false;
 	bool committed = false; ///< the block's entry is durable: FUA needs the object only
 	bool asked = false;     ///< the mapper named `object` before, and the blocker did not find it
+	bool takesHoles = false; ///< Read: its client needs no zeros for a hole
+	bool hole = false;      ///< Read: it was one, and `takesHoles`
 	bool piece = false;     ///< one of our own requests, part of the one at index `whole`
 	Op op = Op::None;       ///< a client's request: what it asked for
 	uint32_t whole = 0;
@@ -60,7 +64,7 @@ struct IoContext {
 	uint32_t left = 0;      ///< Join: pieces that are under way
 	int32_t status = 0;     ///< Join: the first error. Record: the error to report when the block is unlocked
 	uint64_t offset = 0;    ///< in the volume
-	uint64_t length = 0;    ///< bytes. Set for Join, Punch, Drop
+	uint64_t length = 0;    ///< bytes. Set for Join, Punch, Drop, Extents
 	uint64_t sent = 0;      ///< Join: bytes that have a piece
 	ObjectId object;        ///< what the mapper named last
 	xseg::RequestRef joined; ///< Join: the client's request while its pieces travel
@@ -72,7 +76,7 @@ struct IoContext {
 		way = Way::Read;
 		op = Op::None;
 		piece = ofOurs;
-		fua = committed = asked = false;
+		fua = committed = asked = takesHoles = hole = false;
 		status = 0;
 	}
 };
@@ -92,7 +96,7 @@ public:
 	{
 	}
 
-	/// Starts a request that lies inside one block (Drop: that covers blocks), or starts it over: its data, and way, fua, offset
+	/// Starts a request that lies inside one block (Drop: that covers blocks; Extents: any), or starts it over: its data, and way, fua, offset
 	/// and length of its context, are set. The caller has looked at mapperLost().
 	void start(xseg::RequestRef request);
 	/// The next step, when one is back. True when the request has arrived at its end: it is in `request`, and `status` says

@@ -53,6 +53,7 @@ void Session::onRequest(runtime::ServedPort &, xseg::RequestRef request)
 	case Op::VolFlush:
 	case Op::VolTrim:
 	case Op::VolZero:
+	case Op::VolExtents:
 	case Op::VolDetach: break;
 	default: return m_port->respond(std::move(request), wireStatus(ErrorCode::Unsupported));
 	}
@@ -117,6 +118,7 @@ void Session::begin(xseg::RequestRef request)
 	case Op::VolWrite: return beginIo(std::move(request), Way::Write);
 	case Op::VolTrim:
 	case Op::VolZero: return beginSpan(std::move(request));
+	case Op::VolExtents: return beginExtents(std::move(request));
 	case Op::VolFlush: return m_io->toMapper(std::move(request), Op::MapFlush, Step::VolumeFlush);
 	// It changed after it was looked at the first time (it was held, or its sender writes to what it has handed over).
 	default: return end(std::move(request), wireStatus(ErrorCode::Invalid));
@@ -137,6 +139,7 @@ void Session::beginIo(xseg::RequestRef request, Way way)
 	IoContext &context = m_contexts[request.index()];
 	context.way = way;
 	context.fua = range.write && (request->flags & kFlagFua);
+	context.takesHoles = !range.write && (request->flags & kFlagTakesHoles);
 	context.offset = range.offset;
 	context.length = range.size;
 	if (pieceCount(range.offset, range.dataLength) == 1) return m_io->start(std::move(request));
@@ -160,6 +163,20 @@ void Session::beginSpan(xseg::RequestRef request)
 	if (context.way != Way::Fill && span.length == size) return m_io->start(std::move(request));
 	if (context.way == Way::Punch) context.way = Way::Drop; // the first piece of several is a part
 	split(std::move(request));
+}
+
+/// The mapper's business alone: it fills the client's buffer.
+void Session::beginExtents(xseg::RequestRef request)
+{
+	IoContext &context = m_contexts[request.index()];
+	const uint64_t offset = request->offset, size = request->size;
+	const bool room = request.data().size() >= sizeof(BlockRun);
+	if (request->flags || !room) return end(std::move(request), wireStatus(ErrorCode::Invalid));
+	if (const auto code = checkSpan(offset, size, m_volume->sizeBytes, false)) return end(std::move(request), wireStatus(*code));
+	context.way = Way::Extents;
+	context.offset = offset;
+	context.length = size;
+	m_io->start(std::move(request));
 }
 
 void Session::split(xseg::RequestRef request)
@@ -236,7 +253,8 @@ bool Session::cut(IoContext &whole, xseg::RequestIndex index, xseg::RequestRef &
 		piece->data_len = static_cast<uint32_t>(context.length);
 		break;
 	}
-	case Way::Punch: ARCHIPELAGO_ASSERT(!"part of a block is one piece");
+	case Way::Extents:
+	case Way::Punch: ARCHIPELAGO_ASSERT(!"these are never cut");
 	}
 	piece->size = context.length;
 	whole.sent += context.length;
@@ -273,6 +291,8 @@ void Session::end(xseg::RequestRef request, int32_t status)
 		request->op = static_cast<uint16_t>(context.op);
 		if (context.step != Step::VolumeFlush) request->offset = context.offset;
 	}
+	// Set and cleared here, so that nothing which a client or somebody below has left there is taken for a hole.
+	if (context.op == Op::VolRead) request->flags = context.hole && !status ? kFlagHole : 0u;
 	context.step = Step::None;
 	m_port->respond(std::move(request), status);
 	--m_inflight;

@@ -92,6 +92,7 @@ private:
 	void begin(xseg::RequestRef request);
 	void beginIo(xseg::RequestRef request, IoContext::Way way);
 	void beginSpan(xseg::RequestRef request);
+	void beginExtents(xseg::RequestRef request);
 	void split(xseg::RequestRef request);
 	void sendWaiting();
 	bool cut(IoContext &whole, xseg::RequestIndex index, xseg::RequestRef &piece);

@@ -53,7 +53,7 @@ struct ClientRange {
 /// Nothing when the range may be carried out. E-INVALID: empty, misaligned, size and data disagree, or it ends behind the
 /// volume; E-READONLY.
 std::optional<ErrorCode> checkRange(const ClientRange &range, uint64_t volumeBytes, bool readOnly);
-/// The same for a range without data, which is always written.
+/// The same for a range without data. `readOnly`: of the volume, if the range is written.
 std::optional<ErrorCode> checkSpan(uint64_t offset, uint64_t size, uint64_t volumeBytes, bool readOnly);
 
 } // namespace archipelago::composer

@@ -52,6 +52,17 @@ MapEntry ChunkCache::entry(uint32_t block) const
 	return chunk ? chunk->entries[placeOf(block)] : MapEntry{};
 }
 
+BlockRun ChunkCache::run(uint32_t first, uint32_t end) const
+{
+	const Chunk *chunk = find(first);
+	const uint32_t place = placeOf(first), most = std::min(end - first, kChunkEntries - place);
+	if (!chunk) return BlockRun{.blocks = most, .mapped = 0};
+	const auto begin = chunk->entries.begin() + place;
+	const bool mapped = begin->mapped();
+	const auto other = std::find_if(begin, begin + most, [mapped](const MapEntry &e) { return e.mapped() != mapped; });
+	return BlockRun{.blocks = static_cast<uint32_t>(other - begin), .mapped = mapped};
+}
+
 uint64_t ChunkCache::sequence(uint32_t block) const
 {
 	const Chunk *chunk = find(block);

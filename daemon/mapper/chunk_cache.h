@@ -47,6 +47,8 @@ public:
 
 	/// A ready block's entry.
 	MapEntry entry(uint32_t block) const;
+	/// How many blocks from `first` on are alike, mapped or not: below `end` and in the chunk of `first`, which is ready.
+	BlockRun run(uint32_t first, uint32_t end) const;
 	/// Of the journal record that set it; 0 = none did since a header named it.
 	uint64_t sequence(uint32_t block) const;
 	/// False: the header has no room for this block's chunk, if `coming` others are still to come (a header's 4 MiB name the

@@ -22,6 +22,7 @@ namespace {
 using runtime::ServedPort;
 using runtime::Task;
 
+constexpr uint32_t kMostExtentBlocks = kChunkEntries; ///< looked at for one MapExtents: no more than two chunks to load
 constexpr uint64_t kStopPollMs = 1;  ///< answers that wait for room in a full ring
 constexpr size_t kLeastListRows = 3; ///< room for a listing with one name of the longest
 
@@ -82,6 +83,7 @@ private:
 	void look(xseg::RequestRef request, Look look);
 	Task<void> lookSlowly(xseg::RequestRef request, MapArgs args, Look look);
 	Task<void> mapTrim(xseg::RequestRef request);
+	Task<void> mapExtents(xseg::RequestRef request);
 	void answer(xseg::RequestRef request, const Result<void> &result, OpenVolume &volume);
 	Task<void> mapRecord(xseg::RequestRef request);
 	Task<void> mapFlush(xseg::RequestRef request);
@@ -188,6 +190,7 @@ void Mapper::onRequest(ServedPort &port, xseg::RequestRef request)
 	case Op::MapWrite: return look(std::move(request), Look::Write);
 	case Op::MapPunch: return look(std::move(request), Look::Punch);
 	case Op::MapTrim: runtime::spawn(mapTrim(std::move(request))); return;
+	case Op::MapExtents: runtime::spawn(mapExtents(std::move(request))); return;
 	case Op::MapRecord: runtime::spawn(mapRecord(std::move(request))); return;
 	case Op::MapFlush: runtime::spawn(mapFlush(std::move(request))); return;
 	default: break;
@@ -297,6 +300,47 @@ Task<void> Mapper::mapTrim(xseg::RequestRef request)
 	Result<void> done = co_await volume.map->trim(args.block, args.count);
 	--m_waiting;
 	answer(std::move(request), done, volume);
+}
+
+/// What is mapped is what a read would find now: a first write shows when its record is written, which is before it is
+/// acknowledged; a trim is gone from the map before it is acknowledged.
+Task<void> Mapper::mapExtents(xseg::RequestRef request)
+{
+	InHand hand(*this);
+	const auto args = request.args<MapArgs>();
+	const std::span<std::byte> data = request.data();
+	const size_t room = data.size() / sizeof(BlockRun);
+	auto code = room ? refusal(args, args.count, Look::Read) : ErrorCode::Invalid;
+	if (code) {
+		m_port->respond(std::move(request), wireStatus(*code));
+		co_return;
+	}
+	OpenVolume &volume = *m_volumes->find(args.handle)->volume;
+	VolumeUse use(volume);
+	BlockRun last;
+	size_t runs = 0;
+	for (uint32_t at = args.block, end = at + std::min(args.count, kMostExtentBlocks); at < end;) {
+		if (!volume.map->ready(at)) {
+			Result<void> loaded = co_await volume.map->load(at);
+			if (loaded) code = refusal(args, args.count, Look::Read);
+			if (loaded && !code) continue;
+			answer(std::move(request), loaded ? Result<void>(failure(*code, "the volume has stopped")) : loaded, volume);
+			co_return;
+		}
+		const BlockRun next = volume.map->run(at, end);
+		at += next.blocks;
+		if (runs && next.mapped == last.mapped) {
+			last.blocks += next.blocks;
+		} else if (runs == room) {
+			break;
+		} else {
+			last = next;
+			++runs;
+		}
+		std::memcpy(data.data() + (runs - 1) * sizeof last, &last, sizeof last);
+	}
+	request->serviced = runs * sizeof last;
+	m_port->respond(std::move(request), 0);
 }
 
 /// Block clients get a code only; what is behind a failure stands in the log, once while it stays the same.

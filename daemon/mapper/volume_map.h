@@ -78,6 +78,9 @@ public:
 	/// Where to read a ready block.
 	MapReply read(uint32_t block) const;
 
+	/// Which blocks are mapped: see ChunkCache::run().
+	BlockRun run(uint32_t first, uint32_t end) const { return m_chunks.run(first, end); }
+
 	enum class Placing : uint8_t {
 		Done,        ///< `reply` says where to write
 		BlockLocked, ///< a Create or a trim is under way: blockFree(), then again

@@ -58,6 +58,12 @@ struct StackRig : Rig {
 	}
 };
 
+bool isZero(const std::vector<std::byte> &bytes, uint64_t offset, uint64_t length)
+{
+	const auto part = std::span(bytes).subspan(offset, length);
+	return std::ranges::all_of(part, [](std::byte b) { return b == std::byte{0}; });
+}
+
 } // namespace
 
 class StackTest : public QObject {
@@ -218,7 +224,8 @@ private slots:
 		QVERIFY(rig.stack.stop());
 	}
 
-	/// The whole way of trims and zeros: random ones among reads and writes, against a copy in memory.
+	/// The whole way of trims and zeros: random ones among reads and writes, against a copy in memory. What is called a hole, by
+	/// a read or as an extent, is zeros.
 	void whatIsZeroedIsZero()
 	{
 		StackRig rig;
@@ -246,10 +253,25 @@ private slots:
 					QCOMPARE(rig.call(rig.io(Op::VolWrite, offset, static_cast<uint32_t>(bytes), fill), attached.sessionPort)->status, 0);
 					std::memset(model.data() + offset, fill, bytes);
 				} else {
-					const auto reply = rig.call(rig.io(Op::VolRead, offset, static_cast<uint32_t>(bytes), 0xee), attached.sessionPort);
+					xseg::RequestRef read = rig.io(Op::VolRead, offset, static_cast<uint32_t>(bytes), 0xee);
+					read->flags = kFlagTakesHoles;
+					const auto reply = rig.call(std::move(read), attached.sessionPort);
 					QCOMPARE(reply->status, 0);
-					QVERIFY(std::memcmp(reply.data().data(), model.data() + offset, bytes) == 0);
+					const bool hole = reply->flags & kFlagHole;
+					QVERIFY(hole ? isZero(model, offset, bytes) : std::memcmp(reply.data().data(), model.data() + offset, bytes) == 0);
 				}
+				xseg::RequestRef extents = rig.client.make(Op::VolExtents, 512);
+				extents->size = kBytes;
+				const auto told = rig.call(std::move(extents), attached.sessionPort);
+				QCOMPARE(told->status, 0);
+				uint64_t at = 0;
+				for (uint64_t n = 0; n < told->serviced; n += sizeof(BlockRun)) {
+					BlockRun run;
+					std::memcpy(&run, told.data().data() + n, sizeof run);
+					QVERIFY(run.mapped || isZero(model, at, run.blocks * kBlockBytes));
+					at += run.blocks * kBlockBytes;
+				}
+				QCOMPARE(at, kBytes);
 			}
 			QCOMPARE(rig.detach(attached.sessionPort), 0);
 			settle(rig);

@@ -158,6 +158,21 @@ runtime::Task<Result<void>> Client::trim(uint32_t handle, uint32_t block, uint32
 	co_return runtime::controlResult(reply, "trim");
 }
 
+runtime::Task<Result<std::vector<BlockRun>>> Client::extents(uint32_t handle, uint32_t block, uint32_t count, uint32_t room)
+{
+	MapArgs args;
+	args.handle = handle;
+	args.block = block;
+	args.count = count;
+	const auto bytes = static_cast<uint32_t>(room * sizeof(BlockRun));
+	xseg::RequestRef reply = co_await call(Op::MapExtents, std::string(), bytes, bytesOf(args));
+	if (const auto code = errorFromWire(reply->status)) co_return failure(*code, "extents");
+	std::vector<BlockRun> runs(reply->serviced / sizeof(BlockRun));
+	if (runs.size() > room) qFatal("more runs than there was room for");
+	if (!runs.empty()) std::memcpy(runs.data(), reply.data().data(), runs.size() * sizeof(BlockRun));
+	co_return runs;
+}
+
 runtime::Task<Result<std::string>> Client::health(uint32_t room)
 {
 	xseg::RequestRef reply = co_await call(Op::CatHealth, std::string(), room, Content());

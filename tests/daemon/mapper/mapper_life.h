@@ -38,6 +38,8 @@ public:
 	runtime::Task<Result<void>> record(uint32_t handle, uint32_t block, uint32_t token, bool stored);
 	runtime::Task<Result<void>> flush(uint32_t handle);
 	runtime::Task<Result<void>> trim(uint32_t handle, uint32_t block, uint32_t count);
+	/// What MapExtents answers when it has room for `room` runs.
+	runtime::Task<Result<std::vector<BlockRun>>> extents(uint32_t handle, uint32_t block, uint32_t count, uint32_t room = 64);
 	/// The lines of CatHealth.
 	runtime::Task<Result<std::string>> health(uint32_t room = 64u << 10);
 	/// One request, whatever it is; its status.
