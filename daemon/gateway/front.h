@@ -5,7 +5,8 @@
 //
 //   open      VolumeSessions::open(name)  -> OpenVolume           (volume_sessions.h)
 //   shape     OpenVolume->shape()         size, limits, read-only
-//   I/O       OpenVolume->submit(io)      read, write, flush, trim, zero; VolumeIo::done comes later, once, and never inside submit()
+//   I/O       OpenVolume->submit(io)      read, write, flush, trim, zero, extents; VolumeIo::done comes later, once, never inside
+//                                         submit()
 //   resize    Front::sizeChanged()
 //   detach    the OpenVolume goes; everything submitted through it must be done by then
 //
@@ -38,16 +39,20 @@ struct VolumeShape {
 
 struct VolumeIo {
 	// ---- set by the face
-	Op op = Op::None;      ///< VolRead, VolWrite, VolFlush, VolTrim, VolZero
+	Op op = Op::None;      ///< VolRead, VolWrite, VolFlush, VolTrim, VolZero, VolExtents
 	bool fua = false;
 	bool noHole = false;   ///< VolZero: what is zeroed has room in the store afterwards
+	bool takesHoles = false; ///< VolRead: `hole` may be said instead of filling the buffer with zeros
 	uint32_t length = 0;   ///< bytes; a flush has none
 	uint64_t offset = 0;   ///< in the volume
-	uint32_t buffer = XS_NO_BUFFER; ///< reads and writes: handle; the data is its first `length` bytes
+	uint32_t buffer = XS_NO_BUFFER; ///< reads and writes: handle; the data is its first `length` bytes. VolExtents: see `room`
+	uint32_t room = 0;     ///< VolExtents: bytes of the buffer
 	void (*done)(VolumeIo &io) = nullptr;
 	// ---- set when done
 	bool ok = false;
 	ErrorCode error = ErrorCode::Failed; ///< when not ok
+	bool hole = false;     ///< VolRead that takes holes: it reads zeros, and the buffer has anything
+	uint32_t filled = 0;   ///< VolExtents: bytes of the buffer that are BlockRuns (protocol.h: may stop short of `length`)
 	// ---- the session's, while it is submitted; the face's, before and after
 	VolumeIo *next = nullptr;
 	uint64_t sequence = 0; ///< rises with each submit()

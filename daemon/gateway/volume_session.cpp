@@ -70,6 +70,8 @@ void VolumeSession::onReply(runtime::ServedPort &, xseg::RequestRef request)
 	m_table[request.index()] = nullptr;
 	const bool answered = request->op == static_cast<uint16_t>(io->op);
 	const auto code = errorFromWire(request->status);
+	io->hole = io->takesHoles && (request->flags & kFlagHole);
+	io->filled = static_cast<uint32_t>(std::min<uint64_t>(request->serviced, io->room));
 	request.reset();
 	--m_sent;
 	if (!answered || code == ErrorCode::Peer) {
@@ -88,11 +90,11 @@ bool VolumeSession::trySend(VolumeIo &io)
 	xseg::RequestRef request = m_port->port().get();
 	if (!request) return false;
 	request->op = static_cast<uint16_t>(io.op);
-	request->flags = (io.fua ? kFlagFua : 0u) | (io.noHole ? kFlagNoHole : 0u);
+	request->flags = (io.fua ? kFlagFua : 0u) | (io.noHole ? kFlagNoHole : 0u) | (io.takesHoles ? kFlagTakesHoles : 0u);
 	request->offset = io.offset;
 	request->size = io.length;
 	request->data_blk = io.buffer;
-	request->data_len = io.buffer == XS_NO_BUFFER ? 0 : io.length;
+	request->data_len = io.buffer == XS_NO_BUFFER ? 0 : io.op == Op::VolExtents ? io.room : io.length;
 	request.setArgs(VolumeArgs{.key = m_attached.key});
 	m_table[request.index()] = &io;
 	++m_sent;

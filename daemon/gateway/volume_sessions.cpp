@@ -87,8 +87,23 @@ uint32_t VolumeSessions::inflight() const
 
 void VolumeSessions::onRequest(runtime::ServedPort &port, xseg::RequestRef request)
 {
+	if (static_cast<Op>(request->op) == Op::FrontClients && m_options.clients) return tellClients(port, std::move(request));
 	const bool ping = static_cast<Op>(request->op) == Op::Ping;
 	port.respond(std::move(request), ping ? 0 : wireStatus(ErrorCode::Unsupported));
+}
+
+void VolumeSessions::tellClients(runtime::ServedPort &port, xseg::RequestRef request)
+{
+	const uint64_t length = request->size;
+	const auto data = request.data();
+	if (length > kMaxNameBytes || length > data.size())
+		return runtime::respondControl(port, std::move(request), failure(ErrorCode::Invalid, "That is no name of a volume."));
+	const std::string name(reinterpret_cast<const char *>(data.data()), length);
+	const std::string text = m_options.clients(name);
+	const size_t bytes = std::min(text.size(), data.size());
+	std::memcpy(data.data(), text.data(), bytes);
+	request->serviced = bytes;
+	port.respond(std::move(request), 0);
 }
 
 void VolumeSessions::onReply(runtime::ServedPort &, xseg::RequestRef request) { m_caller->deliver(request); }

@@ -17,6 +17,7 @@
 #include "daemon/gateway/volume_session.h"
 #include "daemon/runtime/task.h"
 
+#include <functional>
 #include <optional>
 
 namespace archipelago::gateway {
@@ -61,6 +62,7 @@ public:
 		xseg::PortNo composerPort = 0;
 		Holder holder = Holder::Tool;
 		bool onlyOpened = false; ///< volumes must have been opened explicitly
+		std::function<std::string(std::string_view name)> clients; ///< who is connected to a volume, in words; empty: nobody
 	};
 	VolumeSessions(runtime::Reactor &reactor, spdlog::logger &log, const Options &options);
 	~VolumeSessions() override;
@@ -89,6 +91,7 @@ private:
 	void attachAnew(VolumeSession &session) override;
 	IoTable &table() override { return m_table; }
 	spdlog::logger &log() override { return m_log; }
+	void tellClients(runtime::ServedPort &port, xseg::RequestRef request);
 	runtime::Task<Result<AttachReply>> attach(std::string name, bool onlyIfOpened);
 	runtime::Task<Result<AttachReply>> attachPatiently(std::string name);
 	runtime::Task<void> bringBack(VolumeSession &session);

@@ -322,9 +322,13 @@ Task<void> Mapper::mapExtents(xseg::RequestRef request)
 	for (uint32_t at = args.block, end = at + std::min(args.count, kMostExtentBlocks); at < end;) {
 		if (!volume.map->ready(at)) {
 			Result<void> loaded = co_await volume.map->load(at);
-			if (loaded) code = refusal(args, args.count, Look::Read);
-			if (loaded && !code) continue;
-			answer(std::move(request), loaded ? Result<void>(failure(*code, "the volume has stopped")) : loaded, volume);
+			if (!loaded) {
+				answer(std::move(request), loaded, volume);
+				co_return;
+			}
+			code = refusal(args, args.count, Look::Read); // the client may have left, the volume may have stopped
+			if (!code) continue;
+			m_port->respond(std::move(request), wireStatus(*code));
 			co_return;
 		}
 		const BlockRun next = volume.map->run(at, end);

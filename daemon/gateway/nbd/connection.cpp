@@ -7,6 +7,8 @@
 // is never entered twice. After any call that may break the connection, the state is looked at again.
 #include "daemon/gateway/nbd/connection.h"
 
+#include "daemon/base/sizes.h"
+
 #include <poll.h>
 #include <sys/socket.h>
 
@@ -20,34 +22,12 @@ namespace {
 
 constexpr unsigned kReceivesPerTurn = 16; ///< then others get their turn, however fast this client writes
 
-/// What may be asked.
-struct CommandRule {
-	CommandType type;
-	uint16_t flags;         ///< that may be set
-	bool changes;           ///< not on a read-only volume
-	bool payload;           ///< its length is that of a payload, either way
-	WireError behindTheEnd; ///< as the protocol wants it
-};
-constexpr CommandRule kRules[] = {
-    {CommandType::Read, kCommandFua, false, true, WireError::Einval},
-    {CommandType::Write, kCommandFua, true, true, WireError::Enospc},
-    {CommandType::Flush, kCommandFua, false, false, WireError::Einval},
-    {CommandType::Trim, kCommandFua, true, false, WireError::Einval},
-    {CommandType::WriteZeroes, kCommandFua | kCommandNoHole, true, false, WireError::Enospc},
-};
-
-const CommandRule *ruleOf(uint16_t type)
-{
-	const auto *rule = std::ranges::find(kRules, type, [](const CommandRule &r) { return static_cast<uint16_t>(r.type); });
-	return rule == std::end(kRules) ? nullptr : rule;
-}
-
 bool isWrite(const Command &command) { return command.type == static_cast<uint16_t>(CommandType::Write); }
 
 } // namespace
 
-Connection::Connection(const ConnectionContext &context, int fd, OpenVolume volume, std::string label)
-    : m_context(context), m_fd(fd), m_volume(std::move(volume)), m_label(std::move(label)),
+Connection::Connection(const ConnectionContext &context, int fd, Terms terms)
+    : m_context(context), m_fd(fd), m_volume(std::move(terms.volume)), m_dialect(terms.dialect), m_label(std::move(terms.label)),
       m_deadline(context.reactor, [this] { expire(); }), m_linger(context.reactor, [this] { linger(); }),
       m_finished(context.reactor, [this] { m_done.wakeAll(); })
 {
@@ -79,6 +59,9 @@ runtime::Task<void> Connection::run()
 	arm(m_in, POLLIN);
 	co_await m_done.wait();
 	m_volume->removeFront(*this);
+	m_context.log.info("{} is gone: {} reads ({}), {} writes ({}), {} other commands, {} errors", m_label, m_totals.reads,
+	                   formatSize(m_totals.bytesRead), m_totals.writes, formatSize(m_totals.bytesWritten), m_totals.others,
+	                   m_totals.errors);
 }
 
 // ---- receiving
@@ -180,20 +163,14 @@ Connection::Started Connection::begin(const Command &command)
 		return Started::Yes;
 	}
 	if (m_inHand == kMaxRequests) return Started::Blocked;
-	const WireError error = check(command);
-	if (error != WireError::None || (!command.length && command.type != static_cast<uint16_t>(CommandType::Flush))) {
-		Request &request = newRequest(command);
-		request.error = error;
-		if (isWrite(command) && command.length) {
-			m_refused = &request;
-			m_drainLeft = command.length;
-		} else {
-			answer(request, error); // reading or writing nothing is done already
-		}
+	if (const Fault fault = check(command)) return refuse(command, fault);
+	if (!command.length && command.type != static_cast<uint16_t>(CommandType::Flush)) {
+		answer(newRequest(command)); // reading or writing nothing is done already
 		return Started::Yes;
 	}
 	switch (static_cast<CommandType>(command.type)) {
 	case CommandType::Read: return beginRead(command);
+	case CommandType::BlockStatus: return beginStatus(command);
 	case CommandType::Write: beginWrite(command); return Started::Yes;
 	case CommandType::Trim:
 	case CommandType::WriteZeroes: beginSpan(command); return Started::Yes;
@@ -205,18 +182,24 @@ Connection::Started Connection::begin(const Command &command)
 	return Started::Yes;
 }
 
-/// What the protocol wants to hear about a command that cannot be carried out.
-WireError Connection::check(const Command &command) const
+/// Answered at once; a WRITE when its payload is out of the way.
+Connection::Started Connection::refuse(const Command &command, Fault fault)
 {
-	const CommandRule *rule = ruleOf(command.type);
-	if (!rule || (command.flags & ~uint32_t{rule->flags})) return WireError::Einval;
-	if (rule->type == CommandType::Flush) return command.offset || command.length ? WireError::Einval : WireError::None;
-	const VolumeShape &shape = m_volume->shape();
-	if (rule->changes && shape.readOnly) return WireError::Eperm;
-	if (rule->payload && command.length > m_context.maxRequestBytes) return WireError::Einval;
-	if ((command.offset | command.length) & (kMinimumBlock - 1)) return WireError::Einval;
-	if (command.offset > shape.sizeBytes || command.length > shape.sizeBytes - command.offset) return rule->behindTheEnd;
-	return WireError::None;
+	const bool payload = isWrite(command) && command.length;
+	if (payload && command.length > kMaxDrainBytes) {
+		m_context.log.warn("{}: wants to write {} bytes at once; disconnected", m_label, command.length);
+		breakOff();
+		return Started::Yes;
+	}
+	Request &request = newRequest(command);
+	request.fault = fault;
+	if (!payload) {
+		answer(request);
+	} else {
+		m_refused = &request;
+		m_drainLeft = command.length;
+	}
+	return Started::Yes;
 }
 
 void Connection::beginWrite(const Command &command)
@@ -267,7 +250,7 @@ bool Connection::takeDrained()
 	m_drainLeft -= staged;
 	if (m_drainLeft) return false;
 	Request &request = *std::exchange(m_refused, nullptr);
-	answer(request, request.error);
+	answer(request);
 	return true;
 }
 

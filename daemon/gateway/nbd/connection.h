@@ -21,6 +21,8 @@
 
 #include "daemon/base/log.h"
 #include "daemon/gateway/buffer_budget.h"
+#include "daemon/gateway/nbd/command_rules.h"
+#include "daemon/gateway/nbd/reply.h"
 #include "daemon/gateway/nbd/reply_queue.h"
 #include "daemon/gateway/nbd/run_ahead.h"
 #include "daemon/gateway/volume_sessions.h"
@@ -43,8 +45,14 @@ struct ConnectionContext {
 
 class Connection : private BufferBudget::Waiter, private Front {
 public:
-	/// `fd` stays the caller's, open until run() is done. `label` names the client in the log.
-	Connection(const ConnectionContext &context, int fd, OpenVolume volume, std::string label);
+	/// What was agreed on with the client.
+	struct Terms {
+		OpenVolume volume;
+		Dialect dialect;
+		std::string label; ///< names the client in the log
+	};
+	/// `fd` stays the caller's, open until run() is done.
+	Connection(const ConnectionContext &context, int fd, Terms terms);
 	~Connection() override;
 	Connection(const Connection &) = delete;
 	Connection &operator=(const Connection &) = delete;
@@ -68,10 +76,16 @@ public:
 	static constexpr uint32_t kMaxRequests = 256;
 	static constexpr uint64_t kMaxHeldBytes = 16u << 20;
 	static constexpr uint64_t kLingerMs = 2000;
+	static constexpr uint64_t kMaxDrainBytes = 2ull * kMaximumRequest; ///< of a WRITE that is refused; a longer one ends the connection
 
 private:
 	enum class State { Reading, Draining, Broken };
 	enum class Started { Yes, Blocked };
+	/// What was answered, for the log.
+	struct Totals {
+		uint64_t reads = 0, writes = 0, others = 0, errors = 0;
+		uint64_t bytesRead = 0, bytesWritten = 0;
+	};
 	struct Poll : runtime::Completion {
 		Connection *connection = nullptr;
 		bool armed = false;
@@ -89,8 +103,13 @@ private:
 	bool takePlace(RunAhead::Place &place, size_t received);
 	void spill(unsigned place, size_t received);
 	Started begin(const Command &command);
-	WireError check(const Command &command) const;
+	Fault check(const Command &command) const
+	{
+		return checkCommand(command, m_volume->shape(), m_dialect, m_context.maxRequestBytes);
+	}
+	Started refuse(const Command &command, Fault fault);
 	Started beginRead(const Command &command);
+	Started beginStatus(const Command &command);
 	void beginWrite(const Command &command);
 	void beginSpan(const Command &command);
 	bool takePayload();
@@ -99,6 +118,7 @@ private:
 	Request &newRequest(const Command &command);
 	Piece &newPiece(Request &request, Op op, uint64_t offset, Part part);
 	Part allocate(uint32_t wanted, uint32_t &largest);
+	Part reserveAndAllocate(uint32_t wanted);
 	Started nextWritePiece();
 	bool underCap(uint64_t cost) const { return !m_held || m_held + cost <= kMaxHeldBytes; }
 	void freeBuffer(Piece &piece);
@@ -107,7 +127,8 @@ private:
 	void pieceDone(Piece &piece);
 	void completed(Request &request);
 	void home(Request &request);
-	void answer(Request &request, WireError error);
+	void answer(Request &request);
+	void count(const Request &request);
 	void recycle(Request &request);
 	void dropPieces(Request &request);
 	// sending and ending
@@ -127,6 +148,7 @@ private:
 	ConnectionContext m_context;
 	int m_fd;
 	OpenVolume m_volume;
+	Dialect m_dialect;
 	std::string m_label;
 	State m_state = State::Reading;
 	Poll m_in, m_out;
@@ -154,6 +176,7 @@ private:
 	uint64_t m_held = 0;   ///< bytes of the budget
 	ReplyQueue m_replies;
 	uint64_t m_bytesReceived = 0, m_lastSeenBytes = 0;
+	Totals m_totals;
 };
 
 } // namespace archipelago::gateway::nbd

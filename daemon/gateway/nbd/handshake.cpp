@@ -1,15 +1,18 @@
 // SPDX-FileCopyrightText: The Archipelago project
 // SPDX-License-Identifier: GPL-3.0-or-later
 //
-// See handshake.h. Replies to one option are gathered and sent together.
+// See handshake.h.
 #include "daemon/gateway/nbd/handshake.h"
 
 #include "daemon/base/names.h"
+#include "daemon/gateway/nbd/meta_context.h"
+#include "daemon/gateway/nbd/option_replies.h"
 #include "daemon/gateway/nbd/socket_io.h"
 
 #include <sys/socket.h>
 
-#include <cstring>
+#include <algorithm>
+#include <array>
 
 namespace archipelago::gateway::nbd {
 
@@ -20,37 +23,8 @@ namespace {
 constexpr uint64_t kMaxSkippedBytes = 1u << 20; ///< of an option nobody needs; a longer one is not a mistake any more
 constexpr size_t kOldReplyPadding = 124;
 
-using Bytes = std::vector<std::byte>;
-
-void append16(Bytes &to, uint16_t value)
-{
-	to.resize(to.size() + 2);
-	write16(to.data() + to.size() - 2, value);
-}
-
-void append32(Bytes &to, uint32_t value)
-{
-	to.resize(to.size() + 4);
-	write32(to.data() + to.size() - 4, value);
-}
-
-void append64(Bytes &to, uint64_t value)
-{
-	to.resize(to.size() + 8);
-	write64(to.data() + to.size() - 8, value);
-}
-
-void appendText(Bytes &to, std::string_view text)
-{
-	const auto bytes = std::as_bytes(std::span(text));
-	to.insert(to.end(), bytes.begin(), bytes.end());
-}
-
-uint16_t transmissionFlags(const VolumeShape &shape)
-{
-	const unsigned changing = shape.readOnly ? kReadOnly : kSendTrim | kSendWriteZeroes;
-	return static_cast<uint16_t>(kHasFlags | kSendFlush | kSendFua | changing);
-}
+constexpr std::array kServed{Option::ExportName,      Option::Abort,           Option::List,          Option::Info, Option::Go,
+                             Option::StructuredReply, Option::ListMetaContext, Option::SetMetaContext};
 
 /// How an option that names a volume fails.
 OptionReply replyFor(ErrorCode code)
@@ -86,13 +60,12 @@ private:
 	Task<Next> serve(Header header);
 	Task<bool> skip(Header header);
 	Task<bool> list(Header header);
+	Task<bool> structuredReply(Header header);
+	Task<bool> metaContext(Header header);
 	Task<Next> infoOrGo(Header header);
 	Task<Next> exportName(Header header);
 	Task<Result<OpenVolume>> open(std::string name);
-
-	void reply(Option option, OptionReply type, const Bytes &data);
-	void refuse(Option option, OptionReply type, std::string_view text);
-	void describe(Option option, const VolumeShape &shape, const std::string *name);
+	void go(OpenVolume volume, std::string name);
 	tl::unexpected<Error> gone() const;
 	void expire()
 	{
@@ -109,16 +82,20 @@ private:
 	bool m_expired = false;
 	bool m_fixed = false, m_zeroes = true;
 	Bytes m_data; ///< of the option in hand
-	Bytes m_out;
+	OptionReplies m_out;
+	bool m_structured = false;
+	// What SET_META_CONTEXT has chosen. The volume stays open for the GO that follows: opening may be work.
+	std::string m_contextName;
+	OpenVolume m_contextVolume; ///< none: nothing is chosen
 	Negotiated m_result;
 	Error m_why; ///< of Leave
 };
 
 Task<Result<Negotiated>> Negotiation::run()
 {
-	append64(m_out, kInitMagic);
-	append64(m_out, kOptionMagic);
-	append16(m_out, kFixedNewstyle | kNoZeroes);
+	append64(m_out.bytes(), kInitMagic);
+	append64(m_out.bytes(), kOptionMagic);
+	append16(m_out.bytes(), kFixedNewstyle | kNoZeroes);
 	const bool greeted = co_await send();
 	std::array<std::byte, 4> flagBytes;
 	const bool answered = greeted && co_await receive(flagBytes);
@@ -157,9 +134,7 @@ Task<Result<Negotiation::Header>> Negotiation::nextOption()
 Task<Negotiation::Next> Negotiation::serve(Header header)
 {
 	m_why = Error{ErrorCode::Cancelled, "the client left"};
-	const bool known = header.option == Option::List || header.option == Option::Info || header.option == Option::Go ||
-	                   header.option == Option::ExportName || header.option == Option::Abort;
-	if (!known || header.length > kMaxOptionBytes) {
+	if (!std::ranges::count(kServed, header.option) || header.length > kMaxOptionBytes) {
 		if (header.option == Option::ExportName) {
 			m_why = Error{ErrorCode::Invalid, "the client asks for a name that is too long"};
 			co_return Next::Leave;
@@ -175,8 +150,17 @@ Task<Negotiation::Next> Negotiation::serve(Header header)
 		const bool listed = co_await list(header);
 		co_return listed ? Next::Option : Next::Leave;
 	}
+	case Option::StructuredReply: {
+		const bool agreed = co_await structuredReply(header);
+		co_return agreed ? Next::Option : Next::Leave;
+	}
+	case Option::ListMetaContext:
+	case Option::SetMetaContext: {
+		const bool chosen = co_await metaContext(header);
+		co_return chosen ? Next::Option : Next::Leave;
+	}
 	case Option::Abort:
-		reply(header.option, OptionReply::Ack, {});
+		m_out.reply(header.option, OptionReply::Ack);
 		(void)co_await send(); // it may be gone already
 		co_return Next::Leave;
 	case Option::ExportName: {
@@ -197,11 +181,11 @@ Task<bool> Negotiation::skip(Header header)
 	m_idle.cancel();
 	if (!skipped) co_return false;
 	if (header.option == Option::StartTls)
-		refuse(header.option, OptionReply::Unsupported, "TLS is not offered: this is a local socket");
+		m_out.refuse(header.option, OptionReply::Unsupported, "TLS is not offered: this is a local socket");
 	else if (header.length > kMaxOptionBytes)
-		refuse(header.option, OptionReply::TooBig, "the option is too long");
+		m_out.refuse(header.option, OptionReply::TooBig, "the option is too long");
 	else
-		refuse(header.option, OptionReply::Unsupported, "the option is not known");
+		m_out.refuse(header.option, OptionReply::Unsupported, "the option is not known");
 	const bool sent = co_await send();
 	co_return sent;
 }
@@ -209,7 +193,7 @@ Task<bool> Negotiation::skip(Header header)
 Task<bool> Negotiation::list(Header header)
 {
 	if (header.length) {
-		refuse(header.option, OptionReply::Invalid, "LIST takes no data");
+		m_out.refuse(header.option, OptionReply::Invalid, "LIST takes no data");
 		const bool refused = co_await send();
 		co_return refused;
 	}
@@ -219,12 +203,56 @@ Task<bool> Negotiation::list(Header header)
 			Bytes data;
 			append32(data, static_cast<uint32_t>(name.size()));
 			appendText(data, name);
-			reply(header.option, OptionReply::Server, data);
+			m_out.reply(header.option, OptionReply::Server, data);
 		}
-		reply(header.option, OptionReply::Ack, {});
+		m_out.reply(header.option, OptionReply::Ack);
 	} else {
 		m_log.warn("{}", names.error().message);
-		refuse(header.option, replyFor(names.error().code), names.error().message);
+		m_out.refuse(header.option, replyFor(names.error().code), names.error().message);
+	}
+	const bool sent = co_await send();
+	co_return sent;
+}
+
+Task<bool> Negotiation::structuredReply(Header header)
+{
+	if (header.length)
+		m_out.refuse(header.option, OptionReply::Invalid, "STRUCTURED_REPLY takes no data");
+	else
+		m_out.reply(header.option, OptionReply::Ack);
+	m_structured |= !header.length;
+	const bool sent = co_await send();
+	co_return sent;
+}
+
+/// Setting begins with forgetting what was chosen before, also when it fails then.
+Task<bool> Negotiation::metaContext(Header header)
+{
+	const bool listing = header.option == Option::ListMetaContext;
+	if (!listing) m_contextVolume.reset();
+	const auto query = readMetaQuery(m_data, listing);
+	if (!m_structured || !query) {
+		m_out.refuse(header.option, OptionReply::Invalid,
+		             query ? "meta contexts need structured replies: negotiate those first" : "the lengths in the option do not agree");
+		const bool refused = co_await send();
+		co_return refused;
+	}
+	Result<OpenVolume> opened = co_await open(query->name);
+	if (opened) {
+		if (query->allocation) {
+			Bytes data;
+			append32(data, listing ? 0 : kAllocationId); // a list gives no numbers away
+			appendText(data, kAllocationContext);
+			m_out.reply(header.option, OptionReply::MetaContext, data);
+		}
+		m_out.reply(header.option, OptionReply::Ack);
+		if (!listing && query->allocation) {
+			m_contextName = query->name;
+			m_contextVolume = std::move(*opened);
+		}
+	} else {
+		m_log.info("{}", opened.error().message);
+		m_out.refuse(header.option, replyFor(opened.error().code), opened.error().message);
 	}
 	const bool sent = co_await send();
 	co_return sent;
@@ -237,28 +265,32 @@ Task<Negotiation::Next> Negotiation::infoOrGo(Header header)
 	const bool fits = m_data.size() >= 6 && 6 + nameBytes <= m_data.size();
 	const size_t count = fits ? read16(m_data.data() + 4 + nameBytes) : 0;
 	if (!fits || m_data.size() != 6 + nameBytes + 2 * count) {
-		refuse(header.option, OptionReply::Invalid, "the lengths in the option do not agree");
+		m_out.refuse(header.option, OptionReply::Invalid, "the lengths in the option do not agree");
 		const bool refused = co_await send();
 		co_return refused ? Next::Option : Next::Leave;
 	}
-	bool wantsName = false;
-	for (size_t i = 0; i < count; ++i)
-		wantsName |= read16(m_data.data() + 6 + nameBytes + 2 * i) == static_cast<uint16_t>(InfoType::Name);
-
-	const std::string name(reinterpret_cast<const char *>(m_data.data() + 4), static_cast<size_t>(nameBytes));
-	Result<OpenVolume> opened = co_await open(name);
+	OptionReplies::Export about;
+	about.name.assign(reinterpret_cast<const char *>(m_data.data() + 4), static_cast<size_t>(nameBytes));
+	about.structured = m_structured;
+	about.maxRequestBytes = m_limits.maxRequestBytes;
+	for (size_t i = 0; i < count; ++i) {
+		const auto type = static_cast<InfoType>(read16(m_data.data() + 6 + nameBytes + 2 * i));
+		about.wantsName |= type == InfoType::Name;
+		about.wantsDescription |= type == InfoType::Description;
+	}
+	Result<OpenVolume> opened = co_await open(about.name);
 	if (!opened) {
 		m_log.info("{}", opened.error().message);
-		refuse(header.option, replyFor(opened.error().code), opened.error().message);
+		m_out.refuse(header.option, replyFor(opened.error().code), opened.error().message);
 		const bool refused = co_await send();
 		co_return refused ? Next::Option : Next::Leave;
 	}
-	describe(header.option, (*opened)->shape(), wantsName ? &name : nullptr);
+	about.shape = (*opened)->shape();
+	m_out.describe(header.option, about);
 	const bool sent = co_await send();
 	if (!sent) co_return Next::Leave;
 	if (header.option == Option::Info) co_return Next::Option;
-	m_result.volume = std::move(*opened);
-	m_result.name = name;
+	go(std::move(*opened), std::move(about.name));
 	co_return Next::Done;
 }
 
@@ -271,14 +303,24 @@ Task<Negotiation::Next> Negotiation::exportName(Header)
 		m_why = std::move(opened.error());
 		co_return Next::Leave;
 	}
-	append64(m_out, (*opened)->shape().sizeBytes);
-	append16(m_out, transmissionFlags((*opened)->shape()));
-	if (m_zeroes) m_out.resize(m_out.size() + kOldReplyPadding);
+	Bytes &bytes = m_out.bytes();
+	append64(bytes, (*opened)->shape().sizeBytes);
+	append16(bytes, transmissionFlags((*opened)->shape(), m_structured));
+	if (m_zeroes) bytes.resize(bytes.size() + kOldReplyPadding);
 	const bool sent = co_await send();
 	if (!sent) co_return Next::Leave;
-	m_result.volume = std::move(*opened);
-	m_result.name = name;
+	go(std::move(*opened), name);
 	co_return Next::Done;
+}
+
+/// What was chosen for another export does not count.
+void Negotiation::go(OpenVolume volume, std::string name)
+{
+	m_result.dialect.structured = m_structured;
+	m_result.dialect.allocation = m_contextVolume && m_contextName == name;
+	m_result.volume = std::move(volume);
+	m_result.name = std::move(name);
+	m_contextVolume.reset();
 }
 
 Task<Result<OpenVolume>> Negotiation::open(std::string name)
@@ -288,48 +330,6 @@ Task<Result<OpenVolume>> Negotiation::open(std::string name)
 	if (!legal) co_return tl::unexpected<Error>(legal.error());
 	Result<OpenVolume> opened = co_await m_exports.open(std::move(name));
 	co_return std::move(opened);
-}
-
-/// The size, how to address it, and that this was all. Sizes of blocks are told to those who did not ask as well: they are
-/// not advice.
-void Negotiation::describe(Option option, const VolumeShape &shape, const std::string *name)
-{
-	Bytes data;
-	append16(data, static_cast<uint16_t>(InfoType::Export));
-	append64(data, shape.sizeBytes);
-	append16(data, transmissionFlags(shape));
-	reply(option, OptionReply::Info, data);
-
-	data.clear();
-	append16(data, static_cast<uint16_t>(InfoType::BlockSize));
-	append32(data, kMinimumBlock);
-	append32(data, kPreferredBlock);
-	append32(data, m_limits.maxRequestBytes);
-	reply(option, OptionReply::Info, data);
-
-	if (name) {
-		data.clear();
-		append16(data, static_cast<uint16_t>(InfoType::Name));
-		appendText(data, *name);
-		reply(option, OptionReply::Info, data);
-	}
-	reply(option, OptionReply::Ack, {});
-}
-
-void Negotiation::reply(Option option, OptionReply type, const Bytes &data)
-{
-	append64(m_out, kOptionReplyMagic);
-	append32(m_out, static_cast<uint32_t>(option));
-	append32(m_out, static_cast<uint32_t>(type));
-	append32(m_out, static_cast<uint32_t>(data.size()));
-	m_out.insert(m_out.end(), data.begin(), data.end());
-}
-
-void Negotiation::refuse(Option option, OptionReply type, std::string_view text)
-{
-	Bytes data;
-	appendText(data, text.substr(0, kMaxNameOnWire)); // texts have the same limit as names
-	reply(option, type, data);
 }
 
 tl::unexpected<Error> Negotiation::gone() const
@@ -349,9 +349,9 @@ Task<bool> Negotiation::receive(std::span<std::byte> to)
 Task<bool> Negotiation::send()
 {
 	m_idle.startMs(m_limits.idleMs);
-	const bool sent = co_await sendAll(m_reactor, m_fd, m_out);
+	const bool sent = co_await sendAll(m_reactor, m_fd, m_out.bytes());
 	m_idle.cancel();
-	m_out.clear();
+	m_out.bytes().clear();
 	co_return sent;
 }
 

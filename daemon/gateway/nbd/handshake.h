@@ -4,8 +4,9 @@
 // The negotiation with one NBD client: fixed newstyle, from the first byte to the choice of an export. A coroutine that
 // reads option after option. It never reads ahead: the first byte behind the handshake is the first of the transmission.
 //
-//   LIST INFO GO EXPORT_NAME ABORT are served; any other option, STARTTLS among them, is refused as unsupported and the
-//   client may go on. An option longer than kMaxOptionBytes is read and refused up to kMaxSkippedBytes, beyond that the
+//   LIST INFO GO EXPORT_NAME STRUCTURED_REPLY LIST_META_CONTEXT SET_META_CONTEXT ABORT are served; any other option is refused as
+//   unsupported and the client may go on. STARTTLS is one of those: TLS is not offered, the socket is local and its access rights
+//   and the peer's credentials say who is there. For other machines put an NBD proxy or a tunnel with TLS in front. An option longer than kMaxOptionBytes is read and refused up to kMaxSkippedBytes, beyond that the
 //   client is disconnected. A client that is silent for kIdleMs, or takes that long to send one option or to take our
 //   answer, is disconnected too; time that we need to open a volume does not count.
 #pragma once
@@ -37,6 +38,7 @@ struct HandshakeLimits {
 struct Negotiated {
 	OpenVolume volume;
 	std::string name;
+	Dialect dialect;
 };
 
 /// Errors: E-CANCELLED (the client left, before or by ABORT), E-TIMEOUT (idle), E-INVALID (not the NBD protocol, or a client

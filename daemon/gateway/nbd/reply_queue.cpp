@@ -1,7 +1,7 @@
 // SPDX-FileCopyrightText: The Archipelago project
 // SPDX-License-Identifier: GPL-3.0-or-later
 //
-// Gathering and advancing walk the same sequence: header, then the pieces of a read that succeeded.
+// Gathering walks the sequence of reply.h.
 #include "daemon/gateway/nbd/reply_queue.h"
 
 #include <sys/socket.h>
@@ -14,16 +14,11 @@ namespace {
 
 constexpr unsigned kSendsPerTurn = 16; ///< then others get their turn, however fast this client reads
 
-uint64_t replyBytes(const Request &request) { return kReplyBytes + request.payloadBytes; }
-
 } // namespace
 
 void ReplyQueue::push(Request &request)
 {
-	const bool read = request.command.type == static_cast<uint16_t>(CommandType::Read) && request.error == WireError::None;
-	request.payloadBytes = read ? request.command.length : 0;
 	request.queued = true;
-	writeReply(request.header, request.error, request.command.cookie);
 	m_queue.pushBack(request);
 }
 
@@ -58,19 +53,24 @@ size_t ReplyQueue::gather()
 {
 	size_t count = 0;
 	uint64_t skip = m_headSent;
-	const auto add = [&](std::byte *at, size_t bytes) {
+	const auto add = [&](const void *at, size_t bytes) {
 		if (skip >= bytes) {
 			skip -= bytes;
 			return;
 		}
-		m_vectors[count++] = iovec{at + skip, bytes - static_cast<size_t>(skip)};
+		if (count == kMaxVectors) return; // it stays so: nothing behind this is added either
+		// sendmsg() only reads
+		m_vectors[count++] = iovec{static_cast<std::byte *>(const_cast<void *>(at)) + skip, bytes - static_cast<size_t>(skip)};
 		skip = 0;
 	};
 	for (Request *request = m_queue.first(); request && count < kMaxVectors; request = request->after) {
-		add(request->header.data(), kReplyBytes);
-		if (!request->payloadBytes) continue;
-		for (Piece *piece = request->firstPiece; piece && count < kMaxVectors; piece = piece->following)
-			add(piece->data, piece->length);
+		add(request->header.data(), request->headerBytes);
+		add(request->text.data(), request->text.size());
+		if (!request->piecesFollow) continue;
+		for (Piece *piece = request->firstPiece; piece && count < kMaxVectors; piece = piece->following) {
+			add(piece->header.data(), piece->headerBytes);
+			add(piece->data, piece->payload);
+		}
 	}
 	return count;
 }
@@ -80,9 +80,8 @@ void ReplyQueue::advance(size_t bytes, RequestList &out)
 	m_bytesSent += bytes;
 	m_headSent += bytes;
 	while (Request *request = m_queue.first()) {
-		const uint64_t length = replyBytes(*request);
-		if (m_headSent < length) return;
-		m_headSent -= length;
+		if (m_headSent < request->replyBytes) return;
+		m_headSent -= request->replyBytes;
 		m_queue.remove(*request);
 		request->queued = false;
 		out.pushBack(*request);

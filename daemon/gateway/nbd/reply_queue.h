@@ -2,7 +2,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //
 // ReplyQueue: replies of one connection on their way to the socket. Everything that is finished in one turn goes out in one
-// sendmsg: headers and payload straight from the segment's buffers. A socket that takes no more leaves the rest here; a
+// sendmsg: headers, and payload straight from the segment's buffers. A socket that takes no more leaves the rest here; a
 // reply is out when its last byte is, and only then are its buffers free.
 #pragma once
 
@@ -15,7 +15,7 @@ public:
 	enum class Sent { All, SocketFull, Budget, Broken };
 
 	bool empty() const { return !m_queue.first(); }
-	/// Takes the request until send() has handed it to `out`.
+	/// Takes the request, whose reply is laid out, until send() has handed it to `out`.
 	void push(Request &request);
 	/// Sends as much as the socket takes, at most kSendsPerTurn times. Requests that are out go to `out`, in order.
 	Sent send(int fd, RequestList &out);

@@ -25,25 +25,34 @@ struct Piece : VolumeIo {
 	Request *request = nullptr;
 	Piece *following = nullptr; ///< of the same request, ascending; or of the free list
 	std::byte *data = nullptr;  ///< where the buffer is
+	uint32_t bufferBytes = 0;   ///< it was made for so many
 	uint32_t received = 0;      ///< WRITE: bytes of the payload that are here
+	// In the reply, when that has pieces (reply.h).
+	uint32_t payload = 0;       ///< bytes of the buffer
+	uint8_t headerBytes = 0;    ///< before them
+	std::array<std::byte, 32> header;
 };
 
 struct Request {
 	Connection *connection = nullptr;
 	Request *before = nullptr, *after = nullptr; ///< in the one RequestList it is in
 	Command command;
-	WireError error = WireError::None; ///< the first one wins
+	Fault fault;                       ///< the first one wins
 	uint32_t piecesOut = 0;            ///< submitted and not home
 	bool complete = false;             ///< nothing more will be submitted: all payload is here, all pieces are made
 	bool queued = false;               ///< its reply is in the ReplyQueue
 	bool late = false;                 ///< the deadline passed: the client gets (or has) an error, pieces may be out
 	bool silent = false;               ///< nobody waits for a reply any more
 	uint64_t deadlineNs = 0;           ///< 0: waits
-	uint64_t payloadBytes = 0;         ///< of the reply, behind the header
 	uint64_t spanNext = 0, spanEnd = 0; ///< TRIM, WRITE_ZEROES: what is not submitted yet, in the volume
 	bool flushLast = false;            ///< of these, with FUA and in several parts: one flush behind them
 	Piece *firstPiece = nullptr, *lastPiece = nullptr;
-	std::array<std::byte, kReplyBytes> header;
+	// The reply (reply.h): header, text, then the pieces if it has any.
+	uint64_t replyBytes = 0;           ///< in all
+	std::string_view text;
+	bool piecesFollow = false;
+	uint8_t headerBytes = 0;
+	std::array<std::byte, 32> header;
 };
 
 /// A doubly linked list through the requests; owns nothing.

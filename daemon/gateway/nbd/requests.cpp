@@ -18,6 +18,7 @@ namespace {
 
 constexpr uint32_t kSmallestPart = 64 * 1024; ///< below this a buffer is not halved when memory is short
 constexpr uint64_t kNsPerMs = 1'000'000;
+constexpr uint32_t kStatusBytes = 4096; ///< 512 BlockRuns: more than most 4 GiB have, and an answer may stop short
 
 /// Bytes from `offset` to the end of its block, at most `length`.
 uint32_t inBlock(uint64_t offset, uint32_t length)
@@ -47,10 +48,11 @@ Connection::Started Connection::beginRead(const Command &command)
 	Request &request = newRequest(command);
 	uint64_t used = 0;
 	uint32_t at = 0, largest = VolumeShape::kBlock;
+	const bool holes = m_dialect.structured && !(command.flags & kCommandDf);
 	while (at < command.length) {
 		const Part part = allocate(inBlock(command.offset + at, command.length - at), largest);
 		if (!part.length) break;
-		newPiece(request, Op::VolRead, command.offset + at, part);
+		newPiece(request, Op::VolRead, command.offset + at, part).takesHoles = holes;
 		used += BufferBudget::cost(part.length);
 		at += part.length;
 	}
@@ -73,21 +75,40 @@ Connection::Started Connection::nextWritePiece()
 	Request &request = *m_receiving;
 	const uint64_t offset = request.command.offset + m_payloadPlaced;
 	const uint32_t wanted = inBlock(offset, request.command.length - m_payloadPlaced);
-	const uint64_t cost = BufferBudget::cost(wanted);
-	if (!underCap(cost) || !m_context.budget.reserve(cost, m_held, *this)) return Started::Blocked;
-	uint32_t largest = VolumeShape::kBlock;
-	const Part part = allocate(wanted, largest);
-	const uint64_t used = part.length ? BufferBudget::cost(part.length) : 0;
-	m_context.budget.release(cost - used);
-	if (!part.length) {
-		m_context.budget.waitForMemory(*this);
-		return Started::Blocked;
-	}
-	m_held += used;
+	const Part part = reserveAndAllocate(wanted);
+	if (!part.length) return Started::Blocked;
 	m_piece = &newPiece(request, Op::VolWrite, offset, part);
 	m_piece->fua = request.command.flags & kCommandFua;
 	m_payloadPlaced += part.length;
 	return Started::Yes;
+}
+
+/// One buffer answers it, however long the range.
+Connection::Started Connection::beginStatus(const Command &command)
+{
+	const Part part = reserveAndAllocate(kStatusBytes);
+	if (!part.length) return Started::Blocked;
+	Request &request = newRequest(command);
+	Piece &piece = newPiece(request, Op::VolExtents, command.offset, part);
+	piece.length = command.length;
+	piece.room = part.length;
+	submit(piece);
+	completed(request);
+	return Started::Yes;
+}
+
+/// One buffer within the budget, in a part of no length: not now, and roomFreed() will say when.
+Part Connection::reserveAndAllocate(uint32_t wanted)
+{
+	const uint64_t cost = BufferBudget::cost(wanted);
+	if (!underCap(cost) || !m_context.budget.reserve(cost, m_held, *this)) return {};
+	uint32_t largest = VolumeShape::kBlock;
+	const Part part = allocate(wanted, largest);
+	const uint64_t used = part.length ? BufferBudget::cost(part.length) : 0;
+	m_context.budget.release(cost - used);
+	m_held += used;
+	if (!part.length) m_context.budget.waitForMemory(*this);
+	return part;
 }
 
 /// A buffer for `wanted` bytes, or for less when the segment has no room for so large a one in one place; or none. `largest`
@@ -112,7 +133,7 @@ void Connection::freeBuffer(Piece &piece)
 {
 	if (piece.buffer == XS_NO_BUFFER) return;
 	m_context.budget.free(std::exchange(piece.buffer, XS_NO_BUFFER));
-	const uint64_t cost = BufferBudget::cost(piece.length);
+	const uint64_t cost = BufferBudget::cost(piece.bufferBytes);
 	m_context.budget.release(cost);
 	m_held -= cost;
 	if (m_blocked) markDirty();
@@ -142,7 +163,7 @@ Piece &Connection::newPiece(Request &request, Op op, uint64_t offset, Part part)
 	piece->op = op;
 	piece->offset = offset;
 	piece->buffer = part.buffer;
-	piece->length = part.length;
+	piece->length = piece->bufferBytes = part.length;
 	piece->data = part.data;
 	piece->done = [](VolumeIo &io) {
 		auto &self = static_cast<Piece &>(io);
@@ -187,14 +208,14 @@ bool Connection::submitNext(Piece &piece)
 void Connection::pieceDone(Piece &piece)
 {
 	Request &request = *piece.request;
-	if (!piece.ok && request.error == WireError::None) request.error = wireError(piece.error);
+	if (!piece.ok && !request.fault) request.fault = faultOf(piece.error);
 	if (piece.op == Op::VolWrite) freeBuffer(piece);
 	--request.piecesOut;
 	// The gateway stops while the volume is away. An error would be final for the client; one whose connection breaks connects
 	// again and sends it again.
 	if (!piece.ok && piece.error == ErrorCode::Peer) breakOff();
 	// The rest of a long one is left alone when it failed, or when nobody waits for it any more.
-	const bool wanted = request.error == WireError::None && !request.late && m_state != State::Broken;
+	const bool wanted = !request.fault && !request.late && m_state != State::Broken;
 	if (request.spanEnd && wanted && submitNext(piece)) return;
 	if (request.complete && !request.piecesOut) home(request);
 }
@@ -218,17 +239,33 @@ void Connection::home(Request &request)
 		m_active.remove(request);
 		recycle(request);
 	} else {
-		answer(request, request.error);
+		answer(request);
 	}
 }
 
-void Connection::answer(Request &request, WireError error)
+void Connection::answer(Request &request)
 {
-	request.error = error;
 	request.complete = true;
 	m_active.remove(request);
+	layOut(request, m_dialect);
+	count(request);
 	m_replies.push(request);
 	markDirty();
+}
+
+void Connection::count(const Request &request)
+{
+	if (request.fault) {
+		++m_totals.errors;
+	} else if (request.command.type == static_cast<uint16_t>(CommandType::Read)) {
+		++m_totals.reads;
+		m_totals.bytesRead += request.command.length;
+	} else if (request.command.type == static_cast<uint16_t>(CommandType::Write)) {
+		++m_totals.writes;
+		m_totals.bytesWritten += request.command.length;
+	} else {
+		++m_totals.others;
+	}
 }
 
 /// To the free list; it is in no other.
@@ -283,7 +320,8 @@ void Connection::expire()
 		Request *after = request->after;
 		if (request->deadlineNs && request->deadlineNs <= now) {
 			request->late = true;
-			answer(*request, wireError(ErrorCode::Timeout));
+			request->fault = faultOf(ErrorCode::Timeout);
+			answer(*request);
 			++count;
 		} else if (request->deadlineNs) {
 			next = std::min(next, request->deadlineNs);

@@ -65,7 +65,7 @@ bool Connection::takePlace(RunAhead::Place &place, size_t received)
 	if (received < kCommandBytes) return false;
 	const Command command = readCommand(place.header);
 	if (command.magic != kCommandMagic || command.type != static_cast<uint16_t>(CommandType::Write) || command.length != m_ahead.length ||
-	    check(command) != WireError::None)
+	    check(command))
 		return false;
 	const uint64_t inBlock = command.offset % VolumeShape::kBlock;
 	if (inBlock + command.length > VolumeShape::kBlock) return false;

@@ -3,7 +3,8 @@
 //
 // The gateway as a peer: accepts clients and gives each a coroutine that owns all it has, from its first byte to its last:
 // handshake, then connection. Stop: no new clients; those that negotiate are cut off; those that transmit are answered
-// what they have in flight, then closed. Nothing is flushed: what a client wants durable it has flushed.
+// what they have in flight, then closed. Nothing is flushed: what a client wants durable it has flushed. Sockets are not handed
+// to a successor: a client has to connect again anyway when a gateway is killed, and does the same after a restart.
 #include "daemon/gateway/nbd/server.h"
 
 #include "daemon/gateway/nbd/connection.h"
@@ -25,12 +26,13 @@ namespace {
 using runtime::Task;
 
 constexpr size_t kMaxClients = 200;
+constexpr size_t kMaxNamed = 16;          ///< who asks for the clients is told so many
 constexpr uint64_t kStallMs = 5000;       ///< a client that holds buffers and does not move is dropped after one to two of these, if others wait
 constexpr uint64_t kAcceptRetryMs = 100;  ///< descriptors or memory are short
 constexpr uint64_t kLeavingPollMs = 5;     ///< how often an open looks whether I/O of a lost connection has ended
 constexpr size_t kScratchBytes = 64 * 1024;
 
-VolumeSessions::Options sessionOptions(const NbdConfig &config)
+VolumeSessions::Options sessionOptions(const NbdConfig &config, std::function<std::string(std::string_view)> clients)
 {
 	VolumeSessions::Options options;
 	options.firstPort = static_cast<xseg::PortNo>(config.portnoStart);
@@ -38,6 +40,7 @@ VolumeSessions::Options sessionOptions(const NbdConfig &config)
 	options.composerPort = static_cast<xseg::PortNo>(config.composerPort);
 	options.holder = Holder::Nbd;
 	options.onlyOpened = config.exports == NbdExports::Opened;
+	options.clients = std::move(clients);
 	return options;
 }
 
@@ -57,7 +60,7 @@ class NbdGateway : public runtime::Peer, private Exports {
 public:
 	explicit NbdGateway(const runtime::PeerContext &context)
 	    : m_reactor(context.reactor), m_config(context.config.nbd), m_createDirs(context.createDirs), m_log(roleLogger("nbd")),
-	      m_volumes(m_reactor, *m_log, sessionOptions(m_config)),
+	      m_volumes(m_reactor, *m_log, sessionOptions(m_config, [this](std::string_view name) { return clientsOf(name); })),
 	      m_budget(m_reactor, m_volumes.buffers(), budgetBytes(m_reactor.segment()), kStallMs, [this] { dropStalled(); }),
 	      m_scratch(kScratchBytes), m_connectionContext{m_reactor,
 	                                                    m_budget,
@@ -77,7 +80,7 @@ private:
 	/// One client, from accept to the end.
 	struct Client {
 		xseg::UniqueFd fd;
-		std::string label;
+		std::string label, volume;
 		Connection *connection = nullptr; ///< while it transmits
 	};
 
@@ -85,6 +88,7 @@ private:
 	Task<Result<std::vector<std::string>>> list() override { return m_volumes.list(); }
 	Task<void> acceptClients();
 	void accepted(int fd);
+	std::string clientsOf(std::string_view volume) const;
 	Task<void> serve(std::list<Client>::iterator client);
 	void endOfTurn();
 	void dropStalled();
@@ -192,6 +196,18 @@ void NbdGateway::accepted(int fd)
 	runtime::spawn(serve(std::prev(m_clients.end())));
 }
 
+/// "client 4711 (uid 0), client 4712 (uid 0)": those that transmit, the first of them by name.
+std::string NbdGateway::clientsOf(std::string_view volume) const
+{
+	std::string text;
+	size_t count = 0;
+	for (const Client &client : m_clients) {
+		if (!client.connection || client.volume != volume || ++count > kMaxNamed) continue;
+		text += (text.empty() ? "" : ", ") + client.label;
+	}
+	return count > kMaxNamed ? text + " and " + std::to_string(count - kMaxNamed) + " more" : text;
+}
+
 Task<void> NbdGateway::serve(std::list<Client>::iterator client)
 {
 	HandshakeLimits limits;
@@ -203,8 +219,12 @@ Task<void> NbdGateway::serve(std::list<Client>::iterator client)
 		m_log->warn("{}: {}", client->label, negotiated.error().message);
 	if (negotiated && !m_stopping) {
 		m_log->info("{} uses {}", client->label, negotiated->name);
-		Connection connection(m_connectionContext, client->fd.get(), std::move(negotiated->volume),
-		                      client->label + " on " + negotiated->name);
+		Connection::Terms terms;
+		terms.volume = std::move(negotiated->volume);
+		terms.dialect = negotiated->dialect;
+		terms.label = client->label + " on " + negotiated->name;
+		Connection connection(m_connectionContext, client->fd.get(), std::move(terms));
+		client->volume = negotiated->name;
 		client->connection = &connection;
 		co_await connection.run();
 		client->connection = nullptr;

@@ -8,6 +8,8 @@
 
 #include <cerrno>
 #include <cstring>
+#include <string>
+#include <vector>
 
 namespace archipelago::gateway::nbd {
 
@@ -18,6 +20,20 @@ template <typename T> T load(const std::byte *at)
 	T value;
 	std::memcpy(&value, at, sizeof value);
 	return value;
+}
+
+WireError wireErrorOf(int errnum)
+{
+	switch (errnum) {
+	case EPERM: return WireError::Eperm;
+	case ENOMEM: return WireError::Enomem;
+	case EINVAL: return WireError::Einval;
+	case ENOSPC: return WireError::Enospc;
+	case EOVERFLOW: return WireError::Eoverflow;
+	case EOPNOTSUPP: return WireError::Enotsup;
+	case ESHUTDOWN: return WireError::Eshutdown;
+	default: return WireError::Eio;
+	}
 }
 
 } // namespace
@@ -57,25 +73,35 @@ Command readCommand(std::span<const std::byte, kCommandBytes> bytes)
 	return command;
 }
 
-void writeReply(std::span<std::byte, kReplyBytes> bytes, WireError error, uint64_t cookie)
+void writeReply(std::byte *at, WireError error, uint64_t cookie)
 {
-	write32(bytes.data(), kSimpleReplyMagic);
-	write32(bytes.data() + 4, static_cast<uint32_t>(error));
-	write64(bytes.data() + 8, cookie);
+	write32(at, kSimpleReplyMagic);
+	write32(at + 4, static_cast<uint32_t>(error));
+	write64(at + 8, cookie);
 }
 
-WireError wireError(ErrorCode code)
+void writeChunk(std::byte *at, ChunkType type, bool done, uint64_t cookie, uint32_t length)
 {
-	switch (errorInfo(code).blockErrnum) {
-	case EPERM: return WireError::Eperm;
-	case ENOMEM: return WireError::Enomem;
-	case EINVAL: return WireError::Einval;
-	case ENOSPC: return WireError::Enospc;
-	case EOVERFLOW: return WireError::Eoverflow;
-	case EOPNOTSUPP: return WireError::Enotsup;
-	case ESHUTDOWN: return WireError::Eshutdown;
-	default: return WireError::Eio;
-	}
+	write32(at, kChunkMagic);
+	write16(at + 4, done ? kChunkDone : 0);
+	write16(at + 6, static_cast<uint16_t>(type));
+	write64(at + 8, cookie);
+	write32(at + 16, length);
+}
+
+Fault faultOf(ErrorCode code)
+{
+	// Made once: a reply refers to it.
+	static const std::vector<std::string> texts = [] {
+		std::vector<std::string> out;
+		for (const ErrorInfo &info : allErrors()) {
+			const std::string symbol(info.symbol);
+			out.push_back(std::string(info.text) + " (" + symbol + ": archipelago explain " + symbol + ")");
+		}
+		return out;
+	}();
+	const ErrorInfo &info = errorInfo(code);
+	return Fault{wireErrorOf(info.blockErrnum), texts[static_cast<size_t>(&info - allErrors().data())]};
 }
 
 } // namespace archipelago::gateway::nbd

@@ -9,6 +9,10 @@
 //               EXPORT_NAME instead: u64 size, u16 flags, 124 zero bytes (left out with NO_ZEROES), or a closed socket
 //   command     client: u32 magic, u16 flags, u16 type, u64 cookie, u64 offset, u32 length; WRITE: payload
 //   reply       server: u32 magic, u32 error, u64 cookie; READ without error: payload
+//   chunk       server: u32 magic, u16 flags, u16 type, u64 cookie, u32 length, data. With structured replies: the answer to a READ
+//               or BLOCK_STATUS, and any error. One or more, the last with DONE; data by type:
+//                 OFFSET_DATA u64 offset, bytes · OFFSET_HOLE u64 offset, u32 length · BLOCK_STATUS u32 context, {u32 length,
+//                 u32 flags}... · ERROR u32 error, u16 length, text · NONE -
 //
 // Names are ours; the numbers are the protocol's (https://github.com/NetworkBlockDevice/nbd, doc/proto.md).
 #pragma once
@@ -18,6 +22,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <span>
+#include <string_view>
 
 namespace archipelago::gateway::nbd {
 
@@ -26,6 +31,7 @@ inline constexpr uint64_t kOptionMagic = 0x49484156454f5054;      ///< "IHAVEOPT
 inline constexpr uint64_t kOptionReplyMagic = 0x0003e889045565a9;
 inline constexpr uint32_t kCommandMagic = 0x25609513;
 inline constexpr uint32_t kSimpleReplyMagic = 0x67446698;
+inline constexpr uint32_t kChunkMagic = 0x668e33ef;
 
 /// Handshake flags, the same bits both ways.
 enum HandshakeFlag : uint16_t { kFixedNewstyle = 1u << 0, kNoZeroes = 1u << 1 };
@@ -37,12 +43,16 @@ enum class Option : uint32_t {
 	StartTls = 5,
 	Info = 6,
 	Go = 7,
+	StructuredReply = 8,
+	ListMetaContext = 9,
+	SetMetaContext = 10,
 };
 
 enum class OptionReply : uint32_t {
 	Ack = 1,
 	Server = 2,
 	Info = 3,
+	MetaContext = 4,
 	Unsupported = 0x80000001,
 	Policy = 0x80000002,
 	Invalid = 0x80000003,
@@ -51,9 +61,9 @@ enum class OptionReply : uint32_t {
 	TooBig = 0x80000009,
 };
 
-enum class InfoType : uint16_t { Export = 0, Name = 1, BlockSize = 3 };
+enum class InfoType : uint16_t { Export = 0, Name = 1, Description = 2, BlockSize = 3 };
 
-/// What an export can do. Not said because not built yet: SEND_FAST_ZERO, CAN_MULTI_CONN, structured replies.
+/// What an export can do.
 enum TransmissionFlag : uint16_t {
 	kHasFlags = 1u << 0,
 	kReadOnly = 1u << 1,
@@ -61,10 +71,27 @@ enum TransmissionFlag : uint16_t {
 	kSendFua = 1u << 3,
 	kSendTrim = 1u << 5,
 	kSendWriteZeroes = 1u << 6,
+	kSendDf = 1u << 7,
+	kCanMultiConn = 1u << 8,
+	kSendFastZero = 1u << 11,
 };
 
-enum class CommandType : uint16_t { Read = 0, Write = 1, Disconnect = 2, Flush = 3, Trim = 4, WriteZeroes = 6 };
-enum CommandFlag : uint16_t { kCommandFua = 1u << 0, kCommandNoHole = 1u << 1 };
+enum class CommandType : uint16_t { Read = 0, Write = 1, Disconnect = 2, Flush = 3, Trim = 4, WriteZeroes = 6, BlockStatus = 7 };
+enum CommandFlag : uint16_t {
+	kCommandFua = 1u << 0,
+	kCommandNoHole = 1u << 1,
+	kCommandDf = 1u << 2, ///< READ: in one chunk
+	kCommandReqOne = 1u << 3,
+	kCommandFastZero = 1u << 4,
+};
+
+/// The one meta context there is, and what its extents say.
+inline constexpr std::string_view kAllocationContext = "base:allocation", kBaseContexts = "base:";
+inline constexpr uint32_t kAllocationId = 1;
+enum ExtentState : uint32_t { kStateHole = 1u << 0, kStateZero = 1u << 1 };
+
+enum class ChunkType : uint16_t { None = 0, OffsetData = 1, OffsetHole = 2, BlockStatus = 5, Error = 0x8001 };
+inline constexpr uint16_t kChunkDone = 1u << 0;
 
 /// Errors a client may be told; it takes any other number for EINVAL.
 enum class WireError : uint32_t {
@@ -78,13 +105,25 @@ enum class WireError : uint32_t {
 	Enotsup = 95,
 	Eshutdown = 108,
 };
+/// Why a command failed: what its client is told, and a line for whoever reads it, which stays for ever.
+struct Fault {
+	WireError error = WireError::None;
+	std::string_view text;
+	explicit operator bool() const { return error != WireError::None; }
+};
 /// What a failed I/O is called here.
-WireError wireError(ErrorCode code);
+Fault faultOf(ErrorCode code);
 
 inline constexpr uint32_t kMinimumBlock = 512, kPreferredBlock = 4096, kMaximumRequest = 32u << 20;
 inline constexpr uint32_t kMaxNameOnWire = 4096;   ///< the protocol's limit of a name; ours is shorter (names.h)
-inline constexpr uint32_t kMaxOptionBytes = 8192;  ///< a name of full length, and more information requests than exist
-inline constexpr size_t kCommandBytes = 28, kReplyBytes = 16, kOptionBytes = 16, kOptionReplyBytes = 20;
+inline constexpr uint32_t kMaxOptionBytes = 8192;  ///< a name of full length, and more requests or queries than anybody needs
+inline constexpr size_t kCommandBytes = 28, kReplyBytes = 16, kChunkBytes = 20, kOptionBytes = 16, kOptionReplyBytes = 20;
+
+/// What client and server have agreed on.
+struct Dialect {
+	bool structured = false;
+	bool allocation = false; ///< base:allocation may be asked for
+};
 
 struct Command {
 	uint32_t magic = 0;
@@ -94,7 +133,10 @@ struct Command {
 	uint32_t length = 0;
 };
 Command readCommand(std::span<const std::byte, kCommandBytes> bytes);
-void writeReply(std::span<std::byte, kReplyBytes> bytes, WireError error, uint64_t cookie);
+/// The header of a simple reply, kReplyBytes.
+void writeReply(std::byte *at, WireError error, uint64_t cookie);
+/// The header of a chunk, kChunkBytes; `length`: bytes behind it.
+void writeChunk(std::byte *at, ChunkType type, bool done, uint64_t cookie, uint32_t length);
 
 uint16_t read16(const std::byte *at);
 uint32_t read32(const std::byte *at);

@@ -8,6 +8,7 @@
 #include "tests/daemon/composer/actor.h"
 
 #include <map>
+#include <set>
 
 namespace archipelago::testing {
 
@@ -21,12 +22,13 @@ public:
 		bool readOnly, opened;
 		std::vector<std::byte> data;
 		uint64_t statedBytes = 0; ///< what clients are told; 0: what there is
+		std::set<uint32_t> holes; ///< blocks of which nothing is stored
 	};
 
 	explicit FakeComposer(Rig &r, uint64_t volumeBytes = 16u << 20) : rig(r), control(r, kFakeControl)
 	{
-		volumes["blank"] = Volume{1, false, true, std::vector<std::byte>(volumeBytes), 0};
-		volumes["ro"] = Volume{2, true, false, std::vector<std::byte>(volumeBytes), 0};
+		volumes["blank"] = Volume{1, false, true, std::vector<std::byte>(volumeBytes), 0, {}};
+		volumes["ro"] = Volume{2, true, false, std::vector<std::byte>(volumeBytes), 0, {}};
 		control.automatic = [this](xseg::RequestRef request) { onControl(std::move(request)); };
 	}
 
@@ -74,6 +76,7 @@ public:
 	bool holding = false;                                        ///< keep I/O instead of answering
 	std::deque<std::pair<Session *, xseg::RequestRef>> held;
 	int32_t failIoWith = 0, failAttachWith = 0, failListWith = 0;
+	std::optional<std::vector<BlockRun>> told; ///< the answer to VolExtents, whatever is stored
 	unsigned attaches = 0, detaches = 0, reads = 0, writes = 0, fuaWrites = 0, flushes = 0;
 	struct Span {
 		Op op;
@@ -137,6 +140,17 @@ private:
 		request.setArgs(args);
 		control.respond(std::move(request));
 	}
+	std::vector<BlockRun> runsOf(const Session &session, uint64_t offset, uint64_t size) const
+	{
+		const Volume &volume = volumes.at(session.volume);
+		std::vector<BlockRun> runs;
+		for (uint64_t block = offset >> kBlockShift; block <= (offset + size - 1) >> kBlockShift; ++block) {
+			const uint32_t mapped = !volume.holes.contains(static_cast<uint32_t>(block));
+			if (runs.empty() || runs.back().mapped != mapped) runs.push_back(BlockRun{.blocks = 0, .mapped = mapped});
+			++runs.back().blocks;
+		}
+		return runs;
+	}
 	void serve(Session &session, xseg::RequestRef request)
 	{
 		if (request.args<VolumeArgs>().key != session.key) {
@@ -166,11 +180,19 @@ private:
 			if (request->data_len || request->size > store.size() || request->offset > store.size() - request->size)
 				return session.actor.respond(std::move(request), ErrorCode::Invalid);
 			std::memset(store.data() + request->offset, 0, request->size);
+		} else if (opOf(request) == Op::VolExtents) {
+			const auto runs = told.value_or(runsOf(session, request->offset, request->size));
+			const size_t bytes = std::min(runs.size() * sizeof(BlockRun), data.size());
+			std::memcpy(data.data(), runs.data(), bytes);
+			request->serviced = bytes;
 		} else if (!fits || data.empty() || request->size != data.size()) {
 			return session.actor.respond(std::move(request), ErrorCode::Invalid);
 		} else if (opOf(request) == Op::VolRead) {
 			++reads;
-			std::memcpy(data.data(), store.data() + request->offset, data.size());
+			const bool hole = volumes.at(session.volume).holes.contains(static_cast<uint32_t>(request->offset >> kBlockShift));
+			const bool skip = hole && (request->flags & kFlagTakesHoles);
+			if (!skip) std::memcpy(data.data(), store.data() + request->offset, data.size());
+			request->flags = skip ? kFlagHole : 0u;
 		} else {
 			++writes;
 			fuaWrites += (request->flags & kFlagFua) != 0;

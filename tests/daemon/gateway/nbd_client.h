@@ -44,6 +44,14 @@ public:
 	{
 		return Wire::option(option, Wire().u32(static_cast<uint32_t>(name.size())).text(name).u16(0).bytes());
 	}
+	/// SET_META_CONTEXT, or with another option the list of them.
+	static Wire metaContext(std::string_view name, std::initializer_list<std::string_view> queries, uint32_t option = 10)
+	{
+		Wire data;
+		data.u32(static_cast<uint32_t>(name.size())).text(name).u32(static_cast<uint32_t>(queries.size()));
+		for (const std::string_view query : queries) data.u32(static_cast<uint32_t>(query.size())).text(query);
+		return Wire::option(option, data.bytes());
+	}
 	static Wire optionReply(uint32_t option, uint32_t type, std::string_view data)
 	{
 		return Wire().u64(nbd::kOptionReplyMagic).u32(option).u32(type).u32(static_cast<uint32_t>(data.size())).text(data);
@@ -51,6 +59,19 @@ public:
 	static Wire command(uint16_t type, uint64_t cookie, uint64_t offset, uint32_t length, uint16_t flags = 0)
 	{
 		return Wire().u32(nbd::kCommandMagic).u16(flags).u16(type).u64(cookie).u64(offset).u32(length);
+	}
+	static Wire chunk(bool done, uint16_t type, uint64_t cookie, std::string_view data)
+	{
+		const auto bytes = static_cast<uint32_t>(data.size());
+		return Wire().u32(nbd::kChunkMagic).u16(done).u16(type).u64(cookie).u32(bytes).text(data);
+	}
+	static Wire data(bool done, uint64_t cookie, uint64_t offset, std::string_view bytes)
+	{
+		return Wire::chunk(done, 1, cookie, Wire().u64(offset).text(bytes).bytes());
+	}
+	static Wire hole(bool done, uint64_t cookie, uint64_t offset, uint32_t bytes)
+	{
+		return Wire::chunk(done, 2, cookie, Wire().u64(offset).u32(bytes).bytes());
 	}
 	static Wire reply(uint32_t error, uint64_t cookie) { return Wire().u32(nbd::kSimpleReplyMagic).u32(error).u64(cookie); }
 
@@ -110,6 +131,17 @@ public:
 		std::string out;
 		return turnUntil(m_rig, [&] { return !pull(out, 1) || !out.empty(); }) && out.empty();
 	}
+	/// The text of an error chunk that ends a command; empty when something else comes.
+	std::string errorChunk(uint64_t cookie, uint32_t error)
+	{
+		const std::string head = receive(26);
+		if (head.size() != 26) return {};
+		const auto *at = reinterpret_cast<const std::byte *>(head.data());
+		const uint16_t bytes = nbd::read16(at + 24);
+		const std::string text = receive(bytes);
+		const std::string expected = Wire::chunk(true, 0x8001, cookie, Wire().u32(error).u16(bytes).text(text).bytes());
+		return head + text == expected ? text : std::string();
+	}
 	/// Nothing is there now.
 	bool quiet()
 	{
@@ -120,8 +152,23 @@ public:
 	/// Greeting, flags, GO: up to the transmission. False when the server says anything else than expected.
 	bool go(const std::string &name)
 	{
+		return receive(kGreeting.size()) == kGreeting && send(Wire().u32(3)) && goNow(name);
+	}
+	/// The same with structured replies and base:allocation.
+	bool goStructured(const std::string &name)
+	{
 		if (receive(kGreeting.size()) != kGreeting) return false;
-		if (!send(Wire().u32(3).bytes() + Wire::go(name).bytes())) return false;
+		const std::string options = Wire::option(8, "").bytes() + Wire::metaContext(name, {"base:allocation"}).bytes();
+		if (!send(Wire().u32(3).bytes() + options)) return false;
+		const std::string agreed = Wire::optionReply(8, 1, "").bytes() +
+		                           Wire::optionReply(10, 4, Wire().u32(1).text("base:allocation").bytes()).bytes() +
+		                           Wire::optionReply(10, 1, "").bytes();
+		return receive(agreed.size()) == agreed && goNow(name);
+	}
+	/// GO, in a handshake that has begun.
+	bool goNow(const std::string &name)
+	{
+		if (!send(Wire::go(name))) return false;
 		for (;;) {
 			const std::string header = receive(nbd::kOptionReplyBytes);
 			if (header.size() != nbd::kOptionReplyBytes) return false;

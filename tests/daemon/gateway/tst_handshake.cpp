@@ -11,8 +11,8 @@ namespace {
 
 constexpr uint32_t kUnsupported = 0x80000001, kPolicy = 0x80000002, kInvalid = 0x80000003, kUnknown = 0x80000006,
                    kShuttingDown = 0x80000007, kTooBig = 0x80000009;
-constexpr uint16_t kFlags = 1 | 4 | 8 | 32 | 64; // has flags, flush, FUA, trim, write zeroes; nothing that is not built
-constexpr uint16_t kReadOnlyFlags = 1 | 2 | 4 | 8;
+constexpr uint16_t kFlags = 1 | 4 | 8 | 32 | 64 | 256 | 2048; // has flags, flush, FUA, trim, write zeroes, multi-conn, fast zero
+constexpr uint16_t kReadOnlyFlags = 1 | 2 | 4 | 8 | 256;
 
 std::string exportInfo(uint32_t option, uint64_t size, uint16_t flags)
 {
@@ -57,10 +57,11 @@ private slots:
 		NbdClient client = rig.connect();
 		client.receive(18);
 		QVERIFY(client.send(Wire().u32(3)));
-		const Wire data = Wire().u32(2).text("ro").u16(3).u16(1).u16(3).u16(77); // name, block size, something unknown
+		const Wire data = Wire().u32(2).text("ro").u16(4).u16(1).u16(2).u16(3).u16(77); // name, description, block size, unknown
 		QVERIFY(client.send(Wire::option(6, data.bytes())));
 		const std::string expected = exportInfo(6, 16u << 20, kReadOnlyFlags) +
 		                             Wire::optionReply(6, 3, Wire().u16(1).text("ro").bytes()).bytes() +
+		                             Wire::optionReply(6, 3, Wire().u16(2).text("Archipelago volume, 16 MiB, read-only").bytes()).bytes() +
 		                             Wire::optionReply(6, 1, "").bytes();
 		QCOMPARE(client.receive(expected.size()), expected);
 		QVERIFY(turnUntil(rig, [&] { return rig.composer->sessionCount() == 0; })); // asking opens nothing for long
@@ -182,7 +183,7 @@ private slots:
 		NbdClient client = rig.connect();
 		client.receive(18);
 		QVERIFY(client.send(Wire().u32(3)));
-		for (const uint32_t option : {4u, 5u, 8u, 9u, 10u, 11u, 0u, 4711u, 0xffffffffu}) {
+		for (const uint32_t option : {4u, 5u, 11u, 0u, 4711u, 0xffffffffu}) {
 			QVERIFY(client.send(Wire::option(option, std::string(option % 300, 'x'))));
 			QVERIFY(refused(client, option, kUnsupported));
 		}

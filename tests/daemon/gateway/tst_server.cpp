@@ -6,6 +6,8 @@
 
 #include <QFile>
 
+#include <unistd.h>
+
 using namespace archipelago;
 using namespace archipelago::testing;
 
@@ -144,6 +146,37 @@ private slots:
 		settle(rig);
 		NbdClient again = rig.connect();
 		QCOMPARE(again.receive(18), kGreeting);
+	}
+
+	void theServiceIsToldWhoIsConnected()
+	{
+		NbdRig rig;
+		Actor service(rig, 60);
+		const auto clients = [&](const std::string &name) {
+			xseg::RequestRef request = service.make(Op::FrontClients, kControlBytes);
+			std::memcpy(request.data().data(), name.data(), name.size());
+			request->size = name.size();
+			service.submit(std::move(request), static_cast<xseg::PortNo>(rig.config.nbd.portnoStart));
+			const auto reply = service.reply();
+			if (reply->status) return std::string("refused");
+			return std::string(reinterpret_cast<const char *>(reply.data().data()), reply->serviced);
+		};
+		const std::string me = "client " + std::to_string(::getpid()) + " (uid " + std::to_string(::getuid()) + ")";
+		std::deque<NbdClient> many;
+		QCOMPARE(clients("blank"), std::string());
+		NbdClient other = rig.connect(), negotiating = rig.connect();
+		QVERIFY(other.go("ro"));
+		QCOMPARE(negotiating.receive(18), kGreeting);
+		for (int i = 0; i < 2; ++i) QVERIFY(many.emplace_back(rig, rig.config.nbd.socket).go("blank"));
+		QCOMPARE(clients("blank"), me + ", " + me);
+		QCOMPARE(clients("ro"), me);
+		QCOMPARE(clients("nothere"), std::string());
+		QCOMPARE(clients(""), std::string());
+		QCOMPARE(clients(std::string(kMaxNameBytes + 1, 'x')), std::string("refused"));
+		many.pop_front();
+		QVERIFY(turnUntil(rig, [&] { return clients("blank") == me; }));
+		while (many.size() < 19) QVERIFY(many.emplace_back(rig, rig.config.nbd.socket).go("blank"));
+		QVERIFY(clients("blank").ends_with(me + " and 3 more"));
 	}
 
 	void withoutAComposerClientsAreTold()

@@ -13,7 +13,7 @@ namespace {
 
 constexpr uint16_t kRead = 0, kWrite = 1, kDisconnect = 2, kFlush = 3, kTrim = 4, kZero = 6;
 constexpr uint16_t kFua = 1, kNoHole = 2;
-constexpr uint32_t kEperm = 1, kEio = 5, kEinval = 22, kEnospc = 28;
+constexpr uint32_t kEperm = 1, kEio = 5, kEinval = 22, kEnospc = 28, kEnotsup = 95;
 constexpr uint32_t kMiB = 1u << 20;
 
 } // namespace
@@ -142,6 +142,7 @@ private slots:
 		row("write behind the end", kWrite, end + 512, 512, 0, kEnospc);
 		row("write far away", kWrite, ~quint64{511}, 512, 0, kEnospc);
 		row("write too long", kWrite, 0, 32 * kMiB + 512, 0, kEinval);
+		row("write, as long as is still drained", kWrite, 0, 64 * kMiB, 0, kEinval);
 		row("write, unknown flag", kWrite, 0, 4096, 16, kEinval);
 		row("flush with a range", kFlush, 0, 512, 0, kEinval);
 		row("flush with an offset", kFlush, 512, 0, 0, kEinval);
@@ -158,7 +159,12 @@ private slots:
 		row("zeroes behind the end", kZero, end + 512, 512, kNoHole, kEnospc);
 		row("zeroes far away", kZero, ~quint64{511}, 512, 0, kEnospc);
 		row("zeroes, all there can be", kZero, 512, ~511u, 0, kEnospc);
-		row("zeroes, fast", kZero, 0, 512, 16, kEinval);
+		row("zeroes, fast, but not all can be holes", kZero, 0, 512, 16, kEnotsup);
+		row("zeroes, fast, from the middle of a page", kZero, 512, 4096, 16, kEnotsup);
+		row("zeroes, fast, without holes", kZero, 0, 4096, 16 | kNoHole, kEnotsup);
+		row("zeroes, fast, behind the end", kZero, end, 4096, 16, kEnospc);
+		row("trim, fast", kTrim, 0, 4096, 16, kEinval);
+		row("read in one chunk", kRead, 0, 512, 4, kEinval); // without structured replies
 		row("block status", 7, 0, 512, 0, kEinval);
 		row("unknown", 4711, 0, 512, 0, kEinval);
 		row("unknown, all bits", 0xffff, ~quint64{0}, ~0u, 0xffff, kEinval);
@@ -302,6 +308,26 @@ private slots:
 		session->actor.respond(std::move(request));
 		QVERIFY(turnUntil(rig, [&] { return rig.composer->sessionCount() == 0; }));
 		QVERIFY(rig.composer->held.empty());
+	}
+
+	void fastZeroesReachTheVolumeAsZeroes()
+	{
+		NbdRig rig;
+		NbdClient client = rig.connect();
+		QVERIFY(client.go("blank"));
+		QVERIFY(client.send(Wire::command(kZero, 9, 4096, 8192, 16 | kFua)));
+		QCOMPARE(client.receive(16), Wire::reply(0, 9).bytes());
+		QCOMPARE(rig.composer->spans, (std::vector{FakeComposer::Span{Op::VolZero, 4096, 8192, kFlagFua}}));
+	}
+
+	void aWriteOfAbsurdLengthEndsTheConnection()
+	{
+		NbdRig rig;
+		NbdClient client = rig.connect();
+		QVERIFY(client.go("blank"));
+		QVERIFY(client.send(Wire::command(kWrite, 1, 0, 64 * kMiB + 512)));
+		QVERIFY(client.atEnd());
+		QVERIFY(turnUntil(rig, [&] { return rig.composer->sessionCount() == 0; }));
 	}
 
 	void emptyReadsAndWritesAreDoneAlready()
