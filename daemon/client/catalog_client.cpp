@@ -5,6 +5,8 @@
 // (SegmentClient does both); its buffer always has room for an error's message.
 #include "daemon/client/catalog_client.h"
 
+#include "daemon/base/text.h"
+
 #include <algorithm>
 
 namespace archipelago::client {
@@ -14,6 +16,7 @@ namespace {
 constexpr uint32_t kPageBytes = 64u << 10; // about 370 volumes
 /// More pages than volumes can exist: a cursor that goes round in circles.
 constexpr size_t kMaxPages = 1u << 20;
+constexpr uint64_t kClientsTimeoutMs = 2000; ///< it only adds to what is known already
 
 ControlRequest requestTo(xseg::PortNo port, Op op, std::string_view name)
 {
@@ -185,6 +188,17 @@ void ping(SegmentClient &client, xseg::PortNo port, uint64_t timeoutMs, std::fun
 	client.request(std::move(request), [done = std::move(done)](Result<ControlReply> reply) {
 		if (!reply) return done(tl::unexpected<Error>(std::move(reply.error())));
 		done({});
+	});
+}
+
+void clientsOf(SegmentClient &client, xseg::PortNo gateway, std::string_view name, std::function<void(std::string)> done)
+{
+	ControlRequest request = requestTo(gateway, Op::FrontClients, name);
+	request.timeoutMs = kClientsTimeoutMs;
+	client.request(std::move(request), [done = std::move(done)](Result<ControlReply> reply) {
+		if (!reply || reply->serviced > reply->data.size()) return done({});
+		// Nothing of it is trusted to be text for a terminal.
+		done(printable(std::string(reinterpret_cast<const char *>(reply->data.data()), static_cast<size_t>(reply->serviced))));
 	});
 }
 

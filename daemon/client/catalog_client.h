@@ -65,4 +65,7 @@ private:
 /// Any peer answers from its event loop. `timeoutMs` 0: whenever it does.
 void ping(SegmentClient &client, xseg::PortNo port, uint64_t timeoutMs, std::function<void(Result<void>)> done);
 
+/// Who is connected to a volume through the gateway with this first port, in words; empty when nobody is, or it cannot be asked.
+void clientsOf(SegmentClient &client, xseg::PortNo gateway, std::string_view name, std::function<void(std::string)> done);
+
 } // namespace archipelago::client

@@ -15,7 +15,7 @@ namespace archipelago::mapper {
 namespace {
 
 /// By Holder.
-constexpr std::array<std::string_view, kHolderKinds> kHolderWords{"explicit open", "nbd client", "fuse mount", "device",
+constexpr std::array<std::string_view, kHolderKinds> kHolderWords{"explicit open", "nbd clients", "fuse mount", "device",
                                                                   "tool"};
 
 } // namespace
@@ -28,7 +28,11 @@ std::string OpenVolume::who() const
 	for (size_t kind = 0; kind < clients.size(); ++kind) {
 		if (!clients[kind]) continue;
 		if (!text.empty()) text += " and ";
-		text += fmt::format("{} {}{}", clients[kind], kHolderWords[kind], clients[kind] == 1 ? "" : "s");
+		// A gateway attaches once for all of its NBD clients: how many there are is not known here.
+		if (kind == static_cast<size_t>(Holder::Nbd))
+			text += kHolderWords[kind];
+		else
+			text += fmt::format("{} {}{}", clients[kind], kHolderWords[kind], clients[kind] == 1 ? "" : "s");
 	}
 	return text;
 }

@@ -32,7 +32,7 @@ struct OpenVolume {
 
 	uint32_t clientCount() const;
 	bool held() const { return openedExplicitly || clientCount() != 0; }
-	/// "2 nbd clients and 1 device"; empty when there are none.
+	/// "nbd clients and 1 device"; empty when there are none.
 	std::string who() const;
 };
 

@@ -26,10 +26,11 @@ tl::unexpected<Error> cannot(std::string_view verb, const std::string &name, Err
 
 tl::unexpected<Error> busy(std::string_view verb, const OpenVolume &volume)
 {
+	const bool one = volume.clientCount() == 1 && !volume.clients[static_cast<size_t>(Holder::Nbd)];
 	return failure(
 		ErrorCode::Busy,
 		fmt::format("Cannot {} volume {}: it is in use by {}. It stays as it is. Disconnect {}, then {} again.", verb,
-	                shown(volume.name), volume.who(), volume.clientCount() == 1 ? "it" : "them", verb));
+	                shown(volume.name), volume.who(), one ? "it" : "them", verb));
 }
 
 constexpr std::string_view kNothingChanged = "Nothing was changed.";

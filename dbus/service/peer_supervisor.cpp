@@ -139,6 +139,13 @@ Result<client::CatalogClient> PeerSupervisor::catalog()
 	return failure(ErrorCode::Peer, name + " does not run, so no volume can be reached. Look: archipelago status; to start it: archipelago start");
 }
 
+void PeerSupervisor::nbdClients(const std::string &name, std::function<void(std::string)> done)
+{
+	if (!m_link || nbdSocket().isEmpty()) return done({});
+	client::clientsOf(m_link->client(), static_cast<xseg::PortNo>(m_file.config.nbd.portnoStart), name, std::move(done));
+	requestSent();
+}
+
 void PeerSupervisor::requestSent()
 {
 	if (m_link) m_link->sent();

@@ -21,6 +21,7 @@
 #include "dbus/service/segment_link.h"
 
 #include <deque>
+#include <functional>
 #include <map>
 #include <memory>
 
@@ -65,6 +66,8 @@ public:
 	/// The mapper can be asked: true also while it is stuck (then answers may take until their deadline).
 	bool catalogAvailable() const;
 	void requestSent();
+	/// Who is connected to a volume by NBD, in words; empty: nobody, or the gateway cannot be asked.
+	void nbdClients(const std::string &name, std::function<void(std::string)> done);
 
 	// ---- steps, for PeerOrderRun
 	QStringList runningHosts() const; ///< in start order

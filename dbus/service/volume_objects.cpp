@@ -305,7 +305,8 @@ void VolumeObjects::openOrClose(const MethodCall &call, const std::string &name,
 		auto catalog = m_supervisor.catalog();
 		if (!catalog) return call.fail(catalog.error());
 		auto done = [this, call, name, open](Result<void> result) {
-			if (!result) return call.fail(about(open ? "open" : "close", name, result.error()));
+			if (!result)
+				return withClients(about(open ? "open" : "close", name, result.error()), name, [call](const Error &e) { call.fail(e); });
 			// The reply comes after the change of properties that it causes.
 			refresh(name, [call](Result<VolumeInfo>) { call.reply(); });
 		};
@@ -314,6 +315,16 @@ void VolumeObjects::openOrClose(const MethodCall &call, const std::string &name,
 		else
 			catalog->close(name, std::move(done));
 		m_supervisor.requestSent();
+	});
+}
+
+/// E-BUSY says who, as far as the gateway knows.
+void VolumeObjects::withClients(Error error, const std::string &name, std::function<void(const Error &)> done)
+{
+	if (error.code != ErrorCode::Busy) return done(error);
+	m_supervisor.nbdClients(name, [error = std::move(error), done = std::move(done)](const std::string &who) mutable {
+		if (!who.empty()) error.message += " Connected by NBD: " + who + ".";
+		done(error);
 	});
 }
 
@@ -335,7 +346,9 @@ void VolumeObjects::runRemove(Job &job, const std::string &name)
 	if (!catalog) return job.fail(catalog.error());
 	catalog->remove(name, [this, made, name](Result<void> result) {
 		if (!result) {
-			if (made) made->fail(about("remove", name, result.error()));
+			withClients(about("remove", name, result.error()), name, [made](const Error &e) {
+				if (made) made->fail(e);
+			});
 			return;
 		}
 		m_objects.erase(name);

@@ -11,6 +11,7 @@
 #include "dbus/service/jobs.h"
 #include "dbus/service/peer_supervisor.h"
 
+#include <functional>
 #include <map>
 #include <memory>
 #include <set>
@@ -41,6 +42,7 @@ public:
 private:
 	void remove(const MethodCall &call, const std::string &name);
 	void openOrClose(const MethodCall &call, const std::string &name, bool open);
+	void withClients(Error error, const std::string &name, std::function<void(const Error &)> done);
 	void getInfo(const MethodCall &call, const std::string &name);
 
 	void runCreate(Job &job, const std::string &name, uint64_t sizeBytes);
