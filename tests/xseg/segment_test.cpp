@@ -211,7 +211,8 @@ void SegmentTest::damagedHeaderIsRefused_data()
 	row(FIELD(magic), XS_MAGIC + 1);
 	row(FIELD(magic), 0);
 	row(FIELD(abi_major), 0);
-	row(FIELD(abi_major), 2);
+	row(FIELD(abi_major), 1);
+	row(FIELD(abi_major), 3);
 	row(FIELD(hdr_size), 0);
 	row(FIELD(hdr_size), 4097);
 	row(FIELD(seg_size), (12u << 20) - 4096);
@@ -243,6 +244,7 @@ void SegmentTest::damagedHeaderIsRefused_data()
 		row(FIELD(off_ports), value);
 		row(FIELD(off_waiters), value);
 		row(FIELD(off_rings), value);
+		row(FIELD(off_stats), value);
 		row(FIELD(off_reqs), value);
 		row(FIELD(off_runs), value);
 		row(FIELD(off_slabs), value);

@@ -7,6 +7,7 @@
 #include "xseg/fd_channel.h"
 #include "xseg/src/port_word.h"
 #include "xseg/src/state_word.h"
+#include "xseg/stats.h"
 
 #include <QJsonArray>
 #include <QJsonDocument>
@@ -177,6 +178,10 @@ void ToolTest::info()
 	QCOMPARE(json[QLatin1String("ports")][QLatin1String("bound")].toInt(), 1);
 	QCOMPARE(json[QLatin1String("requests")][QLatin1String("total")].toInt(), 256);
 	QCOMPARE(json[QLatin1String("instance")].toString().size(), 32);
+	QCOMPARE(json[QLatin1String("stats")][QLatin1String("ports")].toInt(-1), 0);
+	QCOMPARE(json[QLatin1String("stats")][QLatin1String("record_bytes")].toInt(), int(sizeof(xs_stats)));
+	QVERIFY(beginStats(t.segment, kClient, {.kind = 2, .id = {}, .label = "tool"}));
+	QVERIFY(host.xseg({QStringLiteral("info")}).out.contains("1 ports count"));
 }
 
 void ToolTest::portsAndRequests()

@@ -22,10 +22,11 @@ struct Region {
 	uint64_t alignment = kTableAlignment;
 };
 
-constexpr std::array<Region, 7> kRegions{{
+constexpr std::array<Region, 8> kRegions{{
 	{"ports", &G::offPorts, &xs_hdr::off_ports, [](const G &g) { return g.ports * sizeof(xs_port); }},
 	{"waiters", &G::offWaiters, &xs_hdr::off_waiters, [](const G &g) { return g.waiters * sizeof(xs_waiter); }},
 	{"rings", &G::offRings, &xs_hdr::off_rings, [](const G &g) { return 2 * g.ports * Segment::ringBytes(g); }},
+	{"stats", &G::offStats, &xs_hdr::off_stats, [](const G &g) { return g.ports * sizeof(xs_stats); }},
 	{"requests", &G::offRequests, &xs_hdr::off_reqs, [](const G &g) { return g.requests * sizeof(xs_req); }},
 	{"runs", &G::offRuns, &xs_hdr::off_runs, [](const G &g) { return g.requests / XS_RUN_REQUESTS * sizeof(xs_run); }},
 	{"slabs", &G::offSlabs, &xs_hdr::off_slabs, [](const G &g) { return g.slabs * sizeof(xs_slab); }},

@@ -3,7 +3,7 @@
 //
 // Making and opening a segment. It lives in a memfd, because only a memfd can be sealed: once SHRINK and GROW are sealed
 // nobody can pull memory from under the others (SIGBUS). For the same reason every page is allocated before it is used:
-// the tables here, the rings of a port when it is bound, slabs when they are claimed.
+// the tables here, the rings of a port when it is bound, its stats when it begins to count, slabs when they are claimed.
 //
 // Nobody else knows the memfd before create() returns, so a creator killed half-way leaves nothing behind. The magic is
 // stored last all the same: a header that has it is complete.
@@ -86,7 +86,7 @@ Result<Segment> Segment::create(const SegmentConfig &config)
 	Segment segment;
 	if (auto mapped = segment.map(std::move(fd), geometry->sizeBytes); !mapped) return tl::unexpected(mapped.error());
 	segment.m_geometry = *geometry;
-	// Header, ports and waiters lie before the rings; requests, runs and slabs after them.
+	// Header, ports and waiters lie before rings and stats; requests, runs and slabs after them.
 	const std::pair<uint64_t, uint64_t> tables[] = {{0, geometry->offRings},
 	                                                {geometry->offRequests, geometry->offData}};
 	for (const auto &[from, to] : tables) {
@@ -159,9 +159,20 @@ Result<void> Segment::backSlab(uint32_t firstSlab, uint32_t count) const
 Result<void> Segment::backRings(PortNo n) const
 {
 	if (n >= m_geometry.ports) return failure(EINVAL, "there is no such port");
-	// Pages are shared with the neighbours' rings, so what is in them must stay: fallocate and populate change nothing.
 	const uint64_t from = m_geometry.offRings + 2 * uint64_t(n) * ringBytes(m_geometry);
-	const uint64_t to = from + 2 * ringBytes(m_geometry);
+	return backPagesOf(from, from + 2 * ringBytes(m_geometry));
+}
+
+Result<void> Segment::backStats(PortNo n) const
+{
+	if (n >= m_geometry.ports) return failure(EINVAL, "there is no such port");
+	const uint64_t from = m_geometry.offStats + n * sizeof(xs_stats);
+	return backPagesOf(from, from + sizeof(xs_stats));
+}
+
+/// Pages are shared with the neighbours' tables, so what is in them must stay: fallocate and populate change nothing.
+Result<void> Segment::backPagesOf(uint64_t from, uint64_t to) const
+{
 	const uint64_t firstPage = from / kTableAlignment * kTableAlignment;
 	return back(firstPage, to - firstPage);
 }

@@ -58,6 +58,7 @@ void print(const Summary &sum, const std::string &source, bool json)
 		           {"ring_slots", 1u << geometry.ringSlotsLog2},
 		           {"ports", {{"total", geometry.ports}, {"bound", sum.ports[XS_PORT_BOUND]},
 		                      {"recovering", sum.ports[XS_PORT_RECOVERING]}, {"broken", sum.strangePorts}}},
+		           {"stats", {{"ports", sum.countingPorts}, {"record_bytes", sizeof(xs_stats)}}},
 		           {"requests", {{"total", geometry.requests}, {"owned", sum.requests[XS_OWNED]},
 		                         {"sending", sum.requests[XS_SENDING]}, {"fenced", sum.requests[XS_FENCED]},
 		                         {"broken", sum.strangeRequests}}},
@@ -78,6 +79,7 @@ void print(const Summary &sum, const std::string &source, bool json)
 	            {"slabs", text(geometry.slabs) + " of 256 KiB, " + text(sum.slabs[XS_SLAB_USED]) + " used, " +
 	                          text(sum.slabs[XS_SLAB_ZOMBIE]) + " zombie, " + text(sum.slabs[XS_SLAB_FENCED]) + " fenced" +
 	                          strange(sum.strangeSlabs)},
+	            {"stats", text(sum.countingPorts) + " ports count, " + text(sizeof(xs_stats)) + " bytes each"},
 	            {"waiters", text(geometry.waiters)},
 	            {"rings", "2 per port, " + text(1u << geometry.ringSlotsLog2) + " slots each"}});
 }

@@ -94,8 +94,10 @@ Summary summarize(const Segment &segment)
 		std::snprintf(text, sizeof text, "%02x", byte);
 		sum.instance += text;
 	}
-	for (uint32_t i = 0; i < geometry.ports; ++i)
+	for (uint32_t i = 0; i < geometry.ports; ++i) {
 		add(sum.ports, sum.strangePorts, readOnce(segment.port(PortNo(i)).state));
+		sum.countingPorts += readOnce(segment.port(PortNo(i)).stats_gen) != 0;
+	}
 	for (RequestIndex i = 0; i < geometry.requests; ++i)
 		add(sum.requests, sum.strangeRequests, RequestState(segment.request(i)).load().state);
 	for (uint32_t i = 0; i < geometry.slabs; ++i) {

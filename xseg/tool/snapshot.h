@@ -34,6 +34,7 @@ struct Summary {
 	uint32_t ports[3] = {}, requests[4] = {}, slabs[4] = {}; ///< by state
 	uint32_t strangePorts = 0, strangeRequests = 0, strangeSlabs = 0;
 	uint64_t backedBytes = 0; ///< of data, that have memory
+	uint32_t countingPorts = 0; ///< that have a record of stats
 };
 
 const char *portStateName(uint32_t state);

@@ -1,16 +1,16 @@
 /* SPDX-FileCopyrightText: The Archipelago project */
 /* SPDX-License-Identifier: GPL-2.0-only WITH Linux-syscall-note OR GPL-3.0-or-later */
 /*
- * The segment ABI, version 1: everything two processes (or the kernel) must agree on, byte for byte.
+ * The segment ABI, version 2: everything two processes (or the kernel) must agree on, byte for byte.
  *
  * Plain C, fixed-width integers, natural alignment, little endian, indices instead of pointers. There are no atomic
  * types here: user space wraps the fields in std::atomic_ref, a kernel uses its own barriers on the same fields.
  * Each field says who writes it. A reader copies a field once, checks the copy, and uses the copy.
  *
- *   +--------+-------+---------+--------------------------------+----------+-------+------------------------+
- *   | header | ports | waiters | rings: 2 per port (request,     | requests | slabs | data: slabs of 256 KiB |
- *   | 4 KiB  | 256 B | 512 B   | reply), 64-bit slots           | 256 B    | 8 B   |                        |
- *   +--------+-------+---------+--------------------------------+----------+-------+------------------------+
+ *   +--------+-------+---------+----------------------------+--------+----------+-------+------------------------+
+ *   | header | ports | waiters | rings: 2 per port (request, | stats  | requests | slabs | data: slabs of 256 KiB |
+ *   | 4 KiB  | 256 B | 512 B   | reply), 64-bit slots       | 4992 B | 256 B    | 8 B   |                        |
+ *   +--------+-------+---------+----------------------------+--------+----------+-------+------------------------+
  *
  * Region offsets are multiples of 4096 (data: 4 MiB, so that every block is naturally aligned in the file).
  */
@@ -34,7 +34,7 @@ typedef int32_t xs_s32;
 #endif
 
 #define XS_MAGIC 0x3130304745535841ull /* "AXSEG001" in memory order; stored last, with release */
-#define XS_ABI_MAJOR 1
+#define XS_ABI_MAJOR 2
 #define XS_ABI_MINOR 0
 #define XS_MAX_PORTS 2048
 #define XS_MAX_WAITERS 64
@@ -57,7 +57,7 @@ struct xs_hdr {
 	xs_u8 instance[16];              /* random per creation: tells a stale mapping */
 	xs_u32 nr_ports, nr_waiters, nr_reqs, nr_slabs;
 	xs_u32 ring_lg2, reserved0;
-	xs_u64 off_ports, off_waiters, off_rings, off_reqs, off_runs, off_slabs, off_data;
+	xs_u64 off_ports, off_waiters, off_rings, off_stats, off_reqs, off_runs, off_slabs, off_data;
 };
 
 /* One per sleeping thread. `bell`: 1 = asleep or about to be; set by the owner, cleared by whoever rings. 2 = told to
@@ -81,10 +81,45 @@ struct xs_port {
 	xs_u32 pid, role;                /* informational */
 	xs_u64 start_time;
 	xs_u64 owner;                    /* whose it is: 0 = nobody's, else pid:32 | low half of start_time. Claimed by one CAS */
-	xs_u64 pad0[3];
+	xs_u64 stats_gen;                /* of its xs_stats: 0 = never used, no memory behind it; odd = label being written; owner */
+	xs_u64 pad0[2];
 	/* line 1: owner counters */
 	xs_u64 submitted, accepted, responded, received, failed, pad1[3];
 	xs_u64 pad2[16];
+};
+
+/* What went through a port, one record per port. Written by the port's owner thread alone, with relaxed stores; read by
+ * anybody, without a lock: copy stats_gen, then the record, then stats_gen again; the copy counts if both are the same and
+ * even. Within one generation every number only rises (but for `begun`, see there), so each can be used alone. A port that
+ * is bound again for the same subject goes on counting; for another one its record begins anew, with the next generation.
+ *
+ * Latencies are counted in buckets of nanoseconds: [0] below 2^10 (1 us); then four for each power of two v = 2^e, e = 10..36,
+ * [1 + 4 * (e - 10) + k] from v + k * v/4 to v + (k + 1) * v/4; last 2^37 (137 s) and above. The middle of a bucket is
+ * within 12.5 % of every value in it. */
+#define XS_HIST_MIN_SHIFT 10
+#define XS_HIST_MAX_SHIFT 37
+#define XS_HIST_BUCKETS (2 + 4 * (XS_HIST_MAX_SHIFT - XS_HIST_MIN_SHIFT))
+#define XS_STAT_LABEL 96
+
+enum { XS_STAT_READ = 0, XS_STAT_WRITE = 1, XS_STAT_FLUSH = 2, XS_STAT_TRIM = 3, XS_STAT_OTHER = 4, XS_STAT_CLASSES = 5 };
+
+struct xs_stat_class {
+	xs_u64 begun;                    /* in flight = begun - ops; at a new bind those of the dead are taken off */
+	xs_u64 ops;                      /* ended, errors included */
+	xs_u64 bytes;                    /* of those that succeeded */
+	xs_u64 errors;
+	xs_u64 ns;                       /* time from begin to end, summed */
+	xs_u64 pad[5];
+	xs_u64 hist[XS_HIST_BUCKETS];
+};
+
+struct xs_stats {
+	xs_u64 since;                    /* CLOCK_BOOTTIME ns: begin of this generation */
+	xs_u32 kind, label_len;          /* kind: what `subject` is, of the layer above; label_len: bytes */
+	xs_u8 subject[16];
+	xs_u8 label[XS_STAT_LABEL];      /* for people; not terminated */
+	xs_u64 pad[8];
+	struct xs_stat_class op[XS_STAT_CLASSES];
 };
 
 enum { XS_RING_REQUEST = 0, XS_RING_REPLY = 1 };
@@ -145,5 +180,8 @@ XS_ASSERT(sizeof(struct xs_waiter) == 512, "waiter layout");
 XS_ASSERT(sizeof(struct xs_port) == 256, "port layout");
 XS_ASSERT(sizeof(struct xs_req) == 256, "request layout");
 XS_ASSERT(sizeof(struct xs_ring) == 256, "ring layout");
+XS_ASSERT(XS_HIST_BUCKETS == 110, "histogram layout");
+XS_ASSERT(sizeof(struct xs_stat_class) == 960 && sizeof(struct xs_stat_class) % 64 == 0, "stats of a class: whole lines");
+XS_ASSERT(sizeof(struct xs_stats) == 4992 && sizeof(struct xs_stats) % 128 == 0, "stats layout");
 
 #endif

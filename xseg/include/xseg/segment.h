@@ -46,7 +46,8 @@ struct SegmentConfig {
 struct Geometry {
 	uint64_t sizeBytes = 0, dataBytes = 0;
 	uint32_t ports = 0, waiters = 0, requests = 0, slabs = 0, ringSlotsLog2 = 0;
-	uint64_t offPorts = 0, offWaiters = 0, offRings = 0, offRequests = 0, offRuns = 0, offSlabs = 0, offData = 0;
+	uint64_t offPorts = 0, offWaiters = 0, offRings = 0, offStats = 0;
+	uint64_t offRequests = 0, offRuns = 0, offSlabs = 0, offData = 0;
 	uint8_t instance[16] = {};
 };
 
@@ -74,6 +75,7 @@ public:
 	xs_run &run(uint32_t n) const;
 	xs_slab &slab(uint32_t n) const;
 	xs_ring &ring(PortNo n, Direction d) const;
+	xs_stats &stats(PortNo n) const; ///< has memory once xs_port::stats_gen is not 0
 	static uint64_t ringBytes(const Geometry &geometry)
 	{
 		return sizeof(xs_ring) + (sizeof(uint64_t) << geometry.ringSlotsLog2);
@@ -88,11 +90,14 @@ public:
 	Result<void> backSlab(uint32_t firstSlab, uint32_t count) const;
 	/// The same for the rings of a port, which get memory when it is first bound.
 	Result<void> backRings(PortNo n) const;
+	/// And for its record of stats, which gets memory when somebody first counts there.
+	Result<void> backStats(PortNo n) const;
 
 private:
 	Segment();
 	Result<void> map(UniqueFd fd, uint64_t bytes);
 	Result<void> back(uint64_t offset, uint64_t bytes) const;
+	Result<void> backPagesOf(uint64_t from, uint64_t to) const;
 	template <typename T> T &at(uint64_t region, uint64_t index, uint64_t stride = sizeof(T)) const
 	{
 		return *reinterpret_cast<T *>(m_base + region + index * stride);
@@ -107,6 +112,7 @@ private:
 inline xs_port &Segment::port(PortNo n) const { return at<xs_port>(m_geometry.offPorts, n); }
 inline xs_waiter &Segment::waiter(uint32_t n) const { return at<xs_waiter>(m_geometry.offWaiters, n); }
 inline xs_req &Segment::request(RequestIndex n) const { return at<xs_req>(m_geometry.offRequests, n); }
+inline xs_stats &Segment::stats(PortNo n) const { return at<xs_stats>(m_geometry.offStats, n); }
 inline xs_run &Segment::run(uint32_t n) const { return at<xs_run>(m_geometry.offRuns, n); }
 inline xs_slab &Segment::slab(uint32_t n) const { return at<xs_slab>(m_geometry.offSlabs, n); }
 inline xs_ring &Segment::ring(PortNo n, Direction d) const
