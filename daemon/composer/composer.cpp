@@ -93,7 +93,8 @@ private:
 
 Task<Result<void>> Composer::start()
 {
-	auto control = ServedPort::bind(m_reactor, m_buffers, static_cast<xseg::PortNo>(m_role.portnoStart), kControlInflight, *this);
+	const xseg::StatsSubject counted = runtime::statsOfRole(m_role.name);
+	auto control = ServedPort::bind(m_reactor, m_buffers, static_cast<xseg::PortNo>(m_role.portnoStart), kControlInflight, *this, &counted);
 	if (!control) co_return tl::unexpected<Error>(control.error().within(m_role.name));
 	m_control = std::move(*control);
 	m_caller.emplace(*m_control);

@@ -23,7 +23,8 @@ Result<std::unique_ptr<Session>> Session::create(SessionHost &host, runtime::Rea
                                                  xseg::PortNo number, const Origin &origin)
 {
 	std::unique_ptr<Session> session(new Session(host, reactor, origin));
-	auto port = runtime::ServedPort::bind(reactor, buffers, number, kPieces, *session);
+	const xseg::StatsSubject counted = runtime::statsOfRole(host.log().name());
+	auto port = runtime::ServedPort::bind(reactor, buffers, number, kPieces, *session, &counted);
 	if (!port) return tl::unexpected(port.error());
 	session->m_port = std::move(*port);
 	return session;

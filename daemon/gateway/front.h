@@ -56,6 +56,7 @@ struct VolumeIo {
 	// ---- the session's, while it is submitted; the face's, before and after
 	VolumeIo *next = nullptr;
 	uint64_t sequence = 0; ///< rises with each submit()
+	uint64_t submittedNs = 0;
 };
 
 class Front {

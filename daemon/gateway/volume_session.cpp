@@ -27,6 +27,9 @@ Result<std::unique_ptr<VolumeSession>> VolumeSession::bind(SessionHost &host, ru
 	auto port = runtime::ServedPort::bind(reactor, buffers, number, kMaxInflight, *session);
 	if (!port) return tl::unexpected<Error>(port.error());
 	session->m_port = std::move(*port);
+	auto counters = runtime::PortCounters::open(reactor.segment(), number, runtime::statsOfVolume(attached.volume, session->m_name));
+	if (!counters) return tl::unexpected<Error>(counters.error());
+	session->m_counters = *counters;
 	return session;
 }
 
@@ -42,6 +45,8 @@ void VolumeSession::submit(VolumeIo &io)
 {
 	++m_inflight;
 	io.sequence = ++m_lastSequence;
+	io.submittedNs = m_port->reactor().stampNs();
+	m_counters.begin(opClassOf(io.op));
 	if (m_state == State::Attached && !m_first && trySend(io)) return;
 	io.next = nullptr;
 	(m_last ? m_last->next : m_first) = &io;
@@ -120,6 +125,7 @@ void VolumeSession::sendWaiting()
 void VolumeSession::finish(VolumeIo &io, std::optional<ErrorCode> code)
 {
 	--m_inflight;
+	m_counters.end(opClassOf(io.op), m_port->reactor().stampNs() - io.submittedNs, io.length, !code);
 	io.ok = !code;
 	if (code) io.error = *code;
 	io.done(io);

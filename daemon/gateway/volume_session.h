@@ -55,7 +55,7 @@ class VolumeSession : private runtime::PortHandler {
 public:
 	enum class State { Attached, Leaving, Away, Failed };
 
-	/// Takes port `number` for the volume that `attached` describes. Errors: E-PEER, E-INVALID.
+	/// Takes port `number` for the volume that `attached` describes. Errors: E-PEER, E-INVALID, E-NOSPACE.
 	static Result<std::unique_ptr<VolumeSession>> bind(SessionHost &host, runtime::Reactor &reactor, xseg::BufferPool &buffers,
 	                                                   xseg::PortNo number, std::string name, const AttachReply &attached);
 
@@ -112,6 +112,7 @@ private:
 	State m_state = State::Attached;
 	ErrorCode m_error = ErrorCode::Failed; ///< Failed: why
 	std::unique_ptr<runtime::ServedPort> m_port;
+	runtime::PortCounters m_counters; ///< from submit() to done(): waiting in line and pauses are part of what I/O costs
 	std::vector<Front *> m_fronts;
 	uint32_t m_inflight = 0; ///< submitted and not done
 	uint32_t m_sent = 0;     ///< of those, with a request under way

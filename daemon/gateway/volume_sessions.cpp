@@ -169,15 +169,28 @@ VolumeSession *VolumeSessions::find(const VolumeId &volume)
 	return nullptr;
 }
 
-/// A session of its own on the lowest port that is free.
+/// Of the free ports the one that has counted for this volume before, so that it goes on; else one without counters, so that
+/// those of another volume stay; else the lowest.
+std::optional<xseg::PortNo> VolumeSessions::choosePort(const VolumeId &volume) const
+{
+	std::vector<bool> taken(m_options.lastPort + 1u);
+	for (const auto &session : m_sessions) taken[session->port()] = true;
+	std::optional<xseg::PortNo> lowest, unused;
+	for (uint32_t n = m_options.firstPort + 1u; n <= m_options.lastPort; ++n) {
+		const auto port = static_cast<xseg::PortNo>(n);
+		if (taken[port]) continue;
+		if (xseg::statsAreAbout(m_reactor.segment(), port, static_cast<uint32_t>(CounterKind::Volume), volume.bytes)) return port;
+		if (!lowest) lowest = port;
+		if (!unused && xseg::statsUnused(m_reactor.segment(), port)) unused = port;
+	}
+	return unused ? unused : lowest;
+}
+
+/// A session of its own.
 Result<VolumeSession *> VolumeSessions::create(std::string name, const AttachReply &attached)
 {
-	const auto taken = [this](uint32_t port) {
-		return std::ranges::any_of(m_sessions, [port](const auto &session) { return session->port() == port; });
-	};
-	for (uint32_t port = m_options.firstPort + 1u; port <= m_options.lastPort; ++port) {
-		if (taken(port)) continue;
-		auto session = VolumeSession::bind(*this, m_reactor, m_buffers, static_cast<xseg::PortNo>(port), std::move(name), attached);
+	if (const auto port = choosePort(attached.volume)) {
+		auto session = VolumeSession::bind(*this, m_reactor, m_buffers, *port, std::move(name), attached);
 		if (!session) return tl::unexpected<Error>(session.error());
 		m_sessions.push_back(std::move(*session));
 		if (!m_watch.active()) m_watch.startMs(kWatchMs);

@@ -96,6 +96,7 @@ private:
 	runtime::Task<Result<AttachReply>> attachPatiently(std::string name);
 	runtime::Task<void> bringBack(VolumeSession &session);
 	runtime::Task<Result<void>> detach(AttachReply attached);
+	std::optional<xseg::PortNo> choosePort(const VolumeId &volume) const;
 	Result<VolumeSession *> create(std::string name, const AttachReply &attached);
 	bool patienceIsOver() const;
 	void watch();

@@ -133,7 +133,8 @@ Task<Result<void>> Mapper::start()
 		m_bootId = *id;
 	}
 	m_buffers.emplace(m_reactor.segment(), portNo(m_role.portnoStart));
-	auto port = ServedPort::bind(m_reactor, *m_buffers, portNo(m_role.portnoStart), m_role.nrOps, *this);
+	const xseg::StatsSubject counted = runtime::statsOfRole(m_role.name);
+	auto port = ServedPort::bind(m_reactor, *m_buffers, portNo(m_role.portnoStart), m_role.nrOps, *this, &counted);
 	if (!port) {
 		m_buffers.reset();
 		co_return tl::unexpected(port.error().within(m_role.name));

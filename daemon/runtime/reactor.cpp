@@ -208,6 +208,7 @@ bool Reactor::reap()
 
 bool Reactor::turn()
 {
+	m_stampsLeft = 0;
 	bool worked = drainPorts();
 	if (!m_posted.empty()) {
 		std::vector<std::function<void()>> posted;
@@ -234,7 +235,9 @@ bool Reactor::moreToDo() const
 
 void Reactor::submit()
 {
-	if (io_uring_sq_ready(&m_ring)) io_uring_submit(&m_ring); // -EBUSY, -EAGAIN: tried again after reaping
+	if (!io_uring_sq_ready(&m_ring)) return;
+	io_uring_submit(&m_ring); // -EBUSY, -EAGAIN: tried again after reaping
+	m_stampsLeft = 0;         // the kernel may have done some of it on the spot
 }
 
 void Reactor::arm(EventWatch &watch, int fd)

@@ -22,7 +22,8 @@ bool waitsForItsPeer(uint16_t op)
 } // namespace
 
 Result<std::unique_ptr<ServedPort>> ServedPort::bind(Reactor &reactor, xseg::BufferPool &buffers, xseg::PortNo number,
-                                                     uint32_t maxInflight, PortHandler &handler)
+                                                     uint32_t maxInflight, PortHandler &handler,
+                                                     const xseg::StatsSubject *counted)
 {
 	xseg::BindOptions options;
 	options.waiter = reactor.waiterIndex();
@@ -34,6 +35,11 @@ Result<std::unique_ptr<ServedPort>> ServedPort::bind(Reactor &reactor, xseg::Buf
 		               "Cannot take port " + std::to_string(number) + ": " + port.error().what + ".");
 	}
 	std::unique_ptr<ServedPort> served(new ServedPort(reactor, std::move(*port), handler));
+	if (counted) {
+		auto counters = ServedCounters::open(reactor.segment(), number, *counted);
+		if (!counters) return tl::unexpected<Error>(counters.error());
+		served->m_counters = std::move(*counters);
+	}
 	reactor.attach(*served);
 	return served;
 }
@@ -120,6 +126,7 @@ bool ServedPort::drain(unsigned budget)
 	for (; requests < budget && !m_paused; ++requests) {
 		xseg::RequestRef request = m_port->accept();
 		if (!request) break;
+		if (m_counters) m_counters->accepted(request.index(), *request, m_reactor.stampNs());
 		m_handler.onRequest(*this, std::move(request));
 		if (!alive()) return false;
 	}

@@ -10,6 +10,7 @@
 #pragma once
 
 #include "daemon/base/protocol.h"
+#include "daemon/runtime/counters.h"
 #include "daemon/runtime/reactor.h"
 #include "xseg/port.h"
 
@@ -28,9 +29,11 @@ public:
 
 class ServedPort {
 public:
-	/// Binds and attaches. Errors: E-PEER (already bound: names the port), E-INVALID.
+	/// Binds and attaches. With `counted`, what is accepted and answered here is counted under that name (counters.h).
+	/// Errors: E-PEER (already bound: names the port), E-INVALID, E-NOSPACE (counters).
 	static Result<std::unique_ptr<ServedPort>> bind(Reactor &reactor, xseg::BufferPool &buffers, xseg::PortNo number,
-	                                                uint32_t maxInflight, PortHandler &handler);
+	                                                uint32_t maxInflight, PortHandler &handler,
+	                                                const xseg::StatsSubject *counted = nullptr);
 	~ServedPort();
 
 	xseg::PortNo number() const { return m_port->number(); }
@@ -40,7 +43,11 @@ public:
 	// Each takes the request; none fails.
 	void submit(xseg::RequestRef request, xseg::PortNo to) { send(Outgoing{std::move(request), Kind::Submit, to, 0}); }
 	void forward(xseg::RequestRef request, xseg::PortNo to) { send(Outgoing{std::move(request), Kind::Forward, to, 0}); }
-	void respond(xseg::RequestRef request, int32_t status) { send(Outgoing{std::move(request), Kind::Respond, 0, status}); }
+	void respond(xseg::RequestRef request, int32_t status)
+	{
+		if (m_counters) m_counters->responded(request.index(), status, m_reactor.stampNs());
+		send(Outgoing{std::move(request), Kind::Respond, 0, status});
+	}
 
 	/// While true, requests stay in the ring (the peer has as many in hand as nr_ops allows). Replies still come.
 	void pauseRequests(bool paused);
@@ -66,6 +73,7 @@ private:
 	Reactor &m_reactor;
 	std::unique_ptr<xseg::Port> m_port;
 	PortHandler &m_handler;
+	std::unique_ptr<ServedCounters> m_counters; ///< null: nothing is counted here
 	bool m_paused = false, m_queued = false;
 	std::deque<Outgoing> m_outbox;           ///< waits for room in a ring, in order
 	std::deque<xseg::RequestRef> m_local;    ///< answered here: the destination is not there

@@ -73,7 +73,8 @@ runtime::Task<Result<void>> Blocker::start()
 	if (!opened) co_return opened;
 	const auto number = static_cast<xseg::PortNo>(m_role.portnoStart);
 	m_buffers = std::make_unique<xseg::BufferPool>(m_reactor.segment(), number);
-	auto port = runtime::ServedPort::bind(m_reactor, *m_buffers, number, kOwnRequests, *this);
+	const xseg::StatsSubject counted = runtime::statsOfRole(m_role.name);
+	auto port = runtime::ServedPort::bind(m_reactor, *m_buffers, number, kOwnRequests, *this, &counted);
 	if (!port) {
 		co_await m_store->close();
 		co_return tl::unexpected<Error>(port.error());

@@ -48,6 +48,74 @@ private slots:
 		rig.volumes->buffers().free(buffer);
 	}
 
+	void clientsIoIsCountedByVolume()
+	{
+		SessionsRig rig;
+		auto volume = rig.open("blank");
+		const uint32_t buffer = rig.volumes->buffers().allocate(4096);
+		const auto io = [&](Op op, uint32_t bytes) {
+			Io one(op, 0, bytes, op == Op::VolRead || op == Op::VolWrite ? buffer : XS_NO_BUFFER);
+			(*volume)->submit(one);
+			QVERIFY(turnUntil(rig, [&] { return one.finished; }));
+		};
+		for (int i = 0; i < 3; ++i) io(Op::VolRead, 4096);
+		io(Op::VolWrite, 512);
+		io(Op::VolFlush, 0);
+		io(Op::VolTrim, 1u << 20);
+		rig.composer.failIoWith = wireStatus(ErrorCode::Io);
+		io(Op::VolRead, 4096);
+		rig.composer.failIoWith = 0;
+		rig.composer.holding = true;
+		Io held(Op::VolRead, 0, 4096, buffer);
+		(*volume)->submit(held);
+		settle(rig);
+
+		const auto counted = xseg::readStats(*rig.segment, (*volume)->port());
+		QVERIFY(counted);
+		QCOMPARE(counted->label, std::string("blank"));
+		QCOMPARE(counted->record.kind, static_cast<uint32_t>(CounterKind::Volume));
+		QVERIFY(std::ranges::equal(counted->record.subject, (*volume)->volume().bytes));
+		const auto &op = counted->record.op;
+		QCOMPARE(op[XS_STAT_READ].ops, uint64_t(4));
+		QCOMPARE(op[XS_STAT_READ].begun, uint64_t(5));
+		QCOMPARE(op[XS_STAT_READ].bytes, uint64_t(3 * 4096));
+		QCOMPARE(op[XS_STAT_READ].errors, uint64_t(1));
+		QCOMPARE(latencyTotal(op[XS_STAT_READ].hist), uint64_t(4));
+		QVERIFY(op[XS_STAT_READ].ns > 0);
+		QCOMPARE(op[XS_STAT_WRITE].bytes, uint64_t(512));
+		QCOMPARE(op[XS_STAT_FLUSH].ops, uint64_t(1));
+		QCOMPARE(op[XS_STAT_TRIM].bytes, uint64_t(1) << 20);
+		QCOMPARE(op[XS_STAT_OTHER].begun, uint64_t(0));
+		rig.composer.release();
+		QVERIFY(turnUntil(rig, [&] { return held.finished; }));
+		rig.volumes->buffers().free(buffer);
+	}
+
+	/// A volume gets the port where it was counted before; another one does not wipe that out while there are ports without.
+	void aVolumeGoesOnCountingWhereItWas()
+	{
+		SessionsRig rig(3);
+		const auto readOnce = [&rig](const std::string &name) {
+			auto volume = rig.open(name);
+			const uint32_t buffer = rig.volumes->buffers().allocate(512);
+			Io read(Op::VolRead, 0, 512, buffer);
+			(*volume)->submit(read);
+			turnUntil(rig, [&] { return read.finished; });
+			rig.volumes->buffers().free(buffer);
+			const xseg::PortNo port = (*volume)->port();
+			volume->reset();
+			turnUntil(rig, [&] { return rig.composer.sessionCount() == 0; });
+			settle(rig); // its port is free again
+			return port;
+		};
+		const xseg::PortNo blank = readOnce("blank"), other = readOnce("ro");
+		QVERIFY(blank != other);
+		QCOMPARE(readOnce("blank"), blank);
+		QCOMPARE(readOnce("ro"), other);
+		QCOMPARE(xseg::readStats(*rig.segment, blank)->record.op[XS_STAT_READ].ops, uint64_t(2));
+		QCOMPARE(xseg::readStats(*rig.segment, other)->record.op[XS_STAT_READ].ops, uint64_t(2));
+	}
+
 	void moreThanThePortCarriesWaitsInLine()
 	{
 		SessionsRig rig;
