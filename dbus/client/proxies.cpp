@@ -32,6 +32,21 @@ Done<QVariantList> ignoringValues(Done<void> done)
 	};
 }
 
+/// A reply of GetStats.
+Done<QVariantList> asSnapshot(Done<StatsSnapshot> done)
+{
+	return [done = std::move(done)](Result<QVariantList> reply) {
+		if (!reply) return done(tl::unexpected<Error>(std::move(reply.error())));
+		StatsSnapshot out;
+		if (reply->size() == 2) {
+			out.timeUs = reply->at(0).toULongLong();
+			const auto rows = qdbus_cast<VariantMapList>(reply->at(1));
+			for (const QVariantMap &row : rows) out.ports.append(PortStats::fromMap(row));
+		}
+		done(std::move(out));
+	};
+}
+
 void fillObjects(Overview &out, const ManagedObjects &objects)
 {
 	for (auto object = objects.begin(); object != objects.end(); ++object) {
@@ -111,6 +126,11 @@ void ManagerProxy::listVolumes(const ListOptions &options, Done<QList<VolumeInfo
 	});
 }
 
+void ManagerProxy::stats(Done<StatsSnapshot> done)
+{
+	m_bus.call(kRoot, kManager, QStringLiteral("GetStats"), {QVariantMap()}, asSnapshot(std::move(done)));
+}
+
 void ManagerProxy::checkConfig(const std::optional<QString> &text, Done<QList<ConfigProblem>> done)
 {
 	QVariantMap map;
@@ -133,6 +153,11 @@ void VolumeProxy::info(Done<VolumeInfo> done)
 		if (!reply) return done(tl::unexpected<Error>(std::move(reply.error())));
 		done(VolumeInfo::fromMap(reply->isEmpty() ? QVariantMap() : qdbus_cast<QVariantMap>(reply->first())));
 	});
+}
+
+void VolumeProxy::stats(Done<StatsSnapshot> done)
+{
+	m_bus.call(m_path, kVolume, QStringLiteral("GetStats"), {QVariantMap()}, asSnapshot(std::move(done)));
 }
 
 void VolumeProxy::remove(JobEvents events)

@@ -6,6 +6,7 @@
 #pragma once
 
 #include "dbus/client/job_watch.h"
+#include "dbus/client/stats.h"
 
 namespace archipelago::dbus {
 
@@ -42,6 +43,9 @@ public:
 	/// Sorted by name, bytewise; a volume that cannot be read is a row with `error`.
 	void listVolumes(const ListOptions &options, Done<QList<VolumeInfo>> done);
 
+	/// Of everything that counts. Never fails for want of peers: then there are no rows.
+	void stats(Done<StatsSnapshot> done);
+
 	/// Checks the service's file, or `text` when given. An empty list: nothing to say.
 	void checkConfig(const std::optional<QString> &text, Done<QList<ConfigProblem>> done);
 
@@ -56,6 +60,8 @@ public:
 
 	/// Read anew from the mapper. E-NOTFOUND.
 	void info(Done<VolumeInfo> done);
+	/// No rows when no client has used it since the peers were started. E-NOTFOUND.
+	void stats(Done<StatsSnapshot> done);
 	/// To trash. E-NOTFOUND, E-BUSY (open, or in use: by whom).
 	void remove(JobEvents events);
 	/// Sticky; succeeds when already open. E-NOTFOUND.

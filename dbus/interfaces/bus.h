@@ -51,6 +51,14 @@ struct ProblemRow {
 	uint line = 0, column = 0;
 	QString message;
 };
+/// (stttttuat): one class of operations in a row of GetStats.
+struct OpRow {
+	QString name;
+	quint64 ops = 0, bytes = 0, errors = 0, ns = 0, inFlight = 0;
+	uint firstBucket = 0;
+	QList<quint64> counts;
+};
+using OpRows = QList<OpRow>;                                ///< a(stttttuat)
 using InterfaceMap = QMap<QString, QVariantMap>;            ///< a{sa{sv}}
 using ManagedObjects = QMap<QDBusObjectPath, InterfaceMap>; ///< a{oa{sa{sv}}}
 using VariantMapList = QList<QVariantMap>;                  ///< aa{sv}
@@ -84,6 +92,20 @@ inline const QDBusArgument &operator>>(const QDBusArgument &a, ProblemRow &p)
 	a.endStructure();
 	return a;
 }
+inline QDBusArgument &operator<<(QDBusArgument &a, const OpRow &r)
+{
+	a.beginStructure();
+	a << r.name << r.ops << r.bytes << r.errors << r.ns << r.inFlight << r.firstBucket << r.counts;
+	a.endStructure();
+	return a;
+}
+inline const QDBusArgument &operator>>(const QDBusArgument &a, OpRow &r)
+{
+	a.beginStructure();
+	a >> r.name >> r.ops >> r.bytes >> r.errors >> r.ns >> r.inFlight >> r.firstBucket >> r.counts;
+	a.endStructure();
+	return a;
+}
 inline bool operator==(const ErrorPair &a, const ErrorPair &b)
 {
 	return a.name == b.name && a.message == b.message;
@@ -95,6 +117,9 @@ inline void registerBusTypes()
 	qDBusRegisterMetaType<ErrorPair>();
 	qDBusRegisterMetaType<ProblemRow>();
 	qDBusRegisterMetaType<ProblemList>();
+	qDBusRegisterMetaType<QList<quint64>>();
+	qDBusRegisterMetaType<OpRow>();
+	qDBusRegisterMetaType<OpRows>();
 	qDBusRegisterMetaType<InterfaceMap>();
 	qDBusRegisterMetaType<ManagedObjects>();
 	qDBusRegisterMetaType<VariantMapList>();
@@ -160,3 +185,4 @@ inline QString peerPath(const QString &role)
 
 Q_DECLARE_METATYPE(archipelago::dbus::ErrorPair)
 Q_DECLARE_METATYPE(archipelago::dbus::ProblemRow)
+Q_DECLARE_METATYPE(archipelago::dbus::OpRow)

@@ -5,6 +5,7 @@
 // clients in the way) is the job's error, so that one way of telling serves them all.
 #include "dbus/service/manager_object.h"
 
+#include "dbus/service/io_stats.h"
 #include "dbus/service/version.h"
 #include "dbus/service/worker.h"
 
@@ -70,6 +71,10 @@ void ManagerObject::called(const MethodCall &call)
 	if (method == QLatin1String("CreateVolume")) return m_volumes.create(call);
 	if (method == QLatin1String("ListVolumes")) return m_volumes.list(call);
 	if (method == QLatin1String("ResolveVolume")) return m_volumes.resolve(call);
+	if (method == QLatin1String("GetStats")) {
+		const auto options = checkOptions(call.argument<QVariantMap>(0), {});
+		return options ? call.reply(statsReply(m_supervisor.segment())) : call.fail(options.error());
+	}
 	ARCHIPELAGO_ASSERT(method == QLatin1String("CheckConfig"));
 	checkConfig(call);
 }

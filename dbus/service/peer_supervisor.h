@@ -68,6 +68,8 @@ public:
 	void requestSent();
 	/// Who is connected to a volume by NBD, in words; empty: nobody, or the gateway cannot be asked.
 	void nbdClients(const std::string &name, std::function<void(std::string)> done);
+	/// To look into; null while nothing runs.
+	const xseg::Segment *segment() const { return m_link ? &m_link->segment() : nullptr; }
 
 	// ---- steps, for PeerOrderRun
 	QStringList runningHosts() const; ///< in start order

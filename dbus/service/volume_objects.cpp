@@ -9,6 +9,7 @@
 #include "daemon/base/names.h"
 #include "daemon/base/sizes.h"
 #include "daemon/base/text.h"
+#include "dbus/service/io_stats.h"
 
 #include <algorithm>
 
@@ -285,6 +286,7 @@ void VolumeObjects::called(const MethodCall &call)
 	if (const auto options = checkOptions(call.argument<QVariantMap>(0), {}); !options) return call.fail(options.error());
 	const QString method = call.method();
 	if (method == QLatin1String("GetInfo")) return getInfo(call, *name);
+	if (method == QLatin1String("GetStats")) return getStats(call, *name);
 	if (method == QLatin1String("Open")) return openOrClose(call, *name, true);
 	if (method == QLatin1String("Close")) return openOrClose(call, *name, false);
 	ARCHIPELAGO_ASSERT(method == QLatin1String("Remove"));
@@ -296,6 +298,15 @@ void VolumeObjects::getInfo(const MethodCall &call, const std::string &name)
 	refresh(name, [this, call](Result<VolumeInfo> info) {
 		if (!info) return call.fail(info.error());
 		call.reply({propertiesOf(*info)});
+	});
+}
+
+void VolumeObjects::getStats(const MethodCall &call, const std::string &name)
+{
+	// Only the mapper knows which volume bears the name now.
+	refresh(name, [this, call](Result<VolumeInfo> info) {
+		if (!info) return call.fail(info.error());
+		call.reply(statsReply(m_supervisor.segment(), info->volume));
 	});
 }
 

@@ -44,6 +44,7 @@ private:
 	void openOrClose(const MethodCall &call, const std::string &name, bool open);
 	void withClients(Error error, const std::string &name, std::function<void(const Error &)> done);
 	void getInfo(const MethodCall &call, const std::string &name);
+	void getStats(const MethodCall &call, const std::string &name);
 
 	void runCreate(Job &job, const std::string &name, uint64_t sizeBytes);
 	void runRemove(Job &job, const std::string &name);

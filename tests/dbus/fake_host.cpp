@@ -11,12 +11,16 @@
 //    "noDrain": ["vlmcd"],                       the role does not end on {"stopRole"}
 //    "dieOnDrain": true,                         SIGKILLs itself then
 //    "frozen": ["mapperd"],                      the role takes requests and does not answer until it is thawed
-//    "clients": {"web": 2}}                      what the catalog says about volumes
+//    "clients": {"web": 2},                      what the catalog says about volumes
+//    "counted": "web",                           roles count 3 requests, 1 of them ended; port 1100 counts 7 reads of 4 KiB for
+//                                                the volume that is created first, under this name
+//    "scribble": 42}                             fills all counters with random bytes (this is the seed)
 // One thread, poll(2).
 #include "daemon/base/config.h"
 #include "daemon/base/host_protocol.h"
 #include "daemon/base/protocol.h"
 #include "xseg/port.h"
+#include "xseg/stats.h"
 
 #include <fcntl.h>
 #include <poll.h>
@@ -32,6 +36,7 @@
 #include <cstdlib>
 #include <fstream>
 #include <map>
+#include <random>
 #include <sstream>
 
 #include <nlohmann/json.hpp>
@@ -262,10 +267,41 @@ private:
 			auto bound = xseg::Port::bind(m_segment, m_bells, *role.buffers, static_cast<xseg::PortNo>(port), options);
 			if (!bound) exit(5);
 			role.port = std::move(*bound);
+			if (how.contains("counted")) count(static_cast<xseg::PortNo>(port), 2, {}, name, 3, 1);
 		}
+		if (mapper && how.contains("counted")) {
+			std::array<uint8_t, 16> first;
+			first.fill(1); // Catalog::create()
+			count(1100, 1, first, how["counted"].get<std::string>(), 7, 7);
+		}
+		if (how.contains("scribble")) scribble(how["scribble"]);
 		if (mapper) m_mapper = name;
 		m_roles.push_back(std::move(role));
 		say({{"type", "role"}, {"role", name}, {"state", "up"}});
+	}
+
+	void count(xseg::PortNo port, uint32_t kind, const std::array<uint8_t, 16> &id, const std::string &label, uint64_t begun, uint64_t ops)
+	{
+		if (!xseg::beginStats(m_segment, port, {.kind = kind, .id = id, .label = label})) exit(8);
+		xs_stat_class &reads = m_segment.stats(port).op[XS_STAT_READ];
+		reads.begun += begun;
+		reads.ops += ops;
+		reads.bytes += ops * 4096;
+		reads.ns += ops * 100'000;
+		reads.hist[28] += ops;
+	}
+	/// Generations too: most of them even, so that what stands there is taken for a record.
+	void scribble(uint64_t seed)
+	{
+		std::mt19937_64 random(seed);
+		for (uint32_t port = 0; port < m_segment.geometry().ports; port++) {
+			auto *words = reinterpret_cast<uint64_t *>(&m_segment.stats(static_cast<xseg::PortNo>(port)));
+			for (size_t i = 0; i < sizeof(xs_stats) / sizeof(uint64_t); i++) words[i] = random();
+			xs_stats &record = m_segment.stats(static_cast<xseg::PortNo>(port));
+			record.kind = static_cast<uint32_t>(random() % 4);
+			record.label_len = static_cast<uint32_t>(random() % 128);
+			m_segment.port(static_cast<xseg::PortNo>(port)).stats_gen = random() & ~uint64_t(random() % 8 != 0);
+		}
 	}
 
 	void serve()

@@ -61,6 +61,21 @@ private:
 
 } // namespace
 
+/// One port that has read `ops` times.
+static PortStats reads(uint port, quint64 generation, const char *name, quint64 ops, bool bound = true)
+{
+	PortStats out;
+	out.port = port;
+	out.generation = generation;
+	out.kind = QStringLiteral("volume");
+	out.name = out.id = QLatin1String(name);
+	out.bound = bound;
+	out.sinceUs = 1000 + port;
+	out.ops[0].ops = out.ops[0].latency[9] = ops;
+	out.ops[0].inFlight = 2;
+	return out;
+}
+
 class TestClient : public QObject {
 	Q_OBJECT
 
@@ -80,6 +95,35 @@ private slots:
 	{
 		m_client.reset();
 		m_bus.reset();
+	}
+
+	void differencesOfCounters()
+	{
+		const StatsSnapshot before{.timeUs = 1'000'000, .ports = {reads(1, 2, "db", 10), reads(2, 2, "web", 100), reads(3, 2, "old", 5)}};
+		const StatsSnapshot now{.timeUs = 3'000'000,
+		                        .ports = {reads(1, 2, "db", 14), reads(2, 4, "web", 3), reads(3, 2, "old", 4), reads(4, 2, "new", 6)}};
+		const StatsSnapshot between = difference(now, before);
+		QCOMPARE(between.timeUs, now.timeUs);
+		QCOMPARE(between.ports[0].ops[0].ops, quint64(4));
+		QCOMPARE(between.ports[0].ops[0].latency[9], uint64_t(4));
+		QCOMPARE(between.ports[0].ops[0].inFlight, quint64(2)); // as it is now
+		QCOMPARE(between.ports[1].ops[0].ops, quint64(3));      // began anew meanwhile
+		QCOMPARE(between.ports[2].ops[0].ops, quint64(0));      // nonsense
+		QCOMPARE(between.ports[3].ops[0].ops, quint64(6));
+	}
+
+	void portsOfASubjectAddUp()
+	{
+		const StatsSnapshot all{.timeUs = 1, .ports = {reads(7, 2, "web", 1), reads(5, 2, "db", 10), reads(6, 4, "db", 5, false)}};
+		const QList<SubjectStats> sums = bySubject(all);
+		QCOMPARE(sums.size(), 2);
+		QCOMPARE(sums[0].name, QStringLiteral("db"));
+		QCOMPARE(sums[0].ports, 1u);
+		QCOMPARE(sums[0].sinceUs, quint64(1005));
+		QCOMPARE(sums[0].of(OpClass::Read).ops, quint64(15));
+		QCOMPARE(sums[0].total().latency[9], uint64_t(15));
+		QCOMPARE(sums[0].total().percentileNs(0.5), latencyRange(9).beginNs + (latencyRange(9).endNs - latencyRange(9).beginNs) / 2);
+		QCOMPARE(sums[1].name, QStringLiteral("web"));
 	}
 
 	void labelsAreReversible_data()

@@ -7,6 +7,7 @@
 #include "tests/dbus/service_rig.h"
 #include "tests/dbus/verify.h"
 
+#include <QDateTime>
 #include <QXmlStreamReader>
 
 #include <sys/file.h>
@@ -109,6 +110,89 @@ private slots:
 		                                {QLatin1String(dbus::kManagerInterface), QStringLiteral("State"), QVariant::fromValue(QDBusVariant(QStringLiteral("running")))});
 		QVERIFY(!set.has_value());
 		QCOMPARE(m_rig->info().state, QStringLiteral("stopped"));
+	}
+
+	// ---- counters
+
+	Result<dbus::StatsSnapshot> stats()
+	{
+		return dbus::wait<dbus::StatsSnapshot>([this](auto done) { m_rig->manager().stats(done); });
+	}
+	Result<dbus::StatsSnapshot> statsOf(const char *volume)
+	{
+		return dbus::wait<dbus::StatsSnapshot>([&](auto done) { m_rig->volume(volume).stats(done); });
+	}
+
+	void countersAreThereWhileThePeersRun()
+	{
+		const auto before = stats();
+		VERIFY_OK(before);
+		QVERIFY(before->timeUs > 0 && before->ports.isEmpty());
+		VERIFY_ERROR(statsOf("web"), ErrorCode::Peer);
+
+		m_rig->behave(R"({"counted": "web"})");
+		VERIFY_OK(m_rig->start());
+		VERIFY_OK(m_rig->create("web", 1 << 20));
+		VERIFY_OK(m_rig->create("other", 1 << 20));
+		const auto all = stats();
+		VERIFY_OK(all);
+		QVERIFY(all->timeUs >= before->timeUs);
+		QStringList names;
+		for (const dbus::SubjectStats &subject : dbus::bySubject(*all)) names.append(subject.kind + QLatin1Char(' ') + subject.name);
+		QCOMPARE(names, (QStringList{QStringLiteral("role blockerb"), QStringLiteral("role blockerm"), QStringLiteral("role mapperd"),
+		                             QStringLiteral("role vlmcd"), QStringLiteral("volume web")}));
+		const auto isMapper = [](const dbus::PortStats &port) { return port.name == QLatin1String("mapperd"); };
+		const auto mapper = std::ranges::find_if(all->ports, isMapper);
+		QCOMPARE(mapper->port, 1001u);
+		QVERIFY(mapper->bound && mapper->generation > 0);
+		QCOMPARE(mapper->ops[0].ops, quint64(1));
+		QCOMPARE(mapper->ops[0].inFlight, quint64(2));
+		const auto now = static_cast<quint64>(QDateTime::currentMSecsSinceEpoch()) * 1000;
+		QVERIFY(mapper->sinceUs <= now && mapper->sinceUs > now - 600'000'000);
+
+		const auto web = statsOf("web");
+		VERIFY_OK(web);
+		QCOMPARE(web->ports.size(), 1);
+		const dbus::PortStats &port = web->ports.first();
+		QCOMPARE(port.id, QStringLiteral("01").repeated(16));
+		QVERIFY(!port.bound);
+		QCOMPARE(port.ops[0].ops, quint64(7));
+		QCOMPARE(port.ops[0].bytes, quint64(7 * 4096));
+		QCOMPARE(port.ops[0].meanNs(), quint64(100'000));
+		QCOMPARE(port.ops[0].latency[28], uint64_t(7));
+		QCOMPARE(port.ops[0].inFlight, quint64(0)); // nobody has the port
+		QCOMPARE(port.ops[1].ops, quint64(0));
+
+		const auto other = statsOf("other");
+		VERIFY_OK(other);
+		QVERIFY(other->ports.isEmpty());
+		VERIFY_ERROR(statsOf("nobody"), ErrorCode::NotFound);
+		VERIFY_ERROR(m_rig->callRaw(dbus::kRootPath, dbus::kManagerInterface, "GetStats", {QVariantMap{{QStringLiteral("x"), 1}}}), ErrorCode::Invalid);
+		VERIFY_OK(m_rig->stop());
+		const auto after = stats();
+		VERIFY_OK(after);
+		QVERIFY(after->ports.isEmpty());
+	}
+
+	/// A host that writes anything to the counters: the service passes on what has the form of counters, and goes on.
+	void countersMayBeAnyBytes()
+	{
+		for (int seed = 1; seed <= 3; seed++) {
+			m_rig->behave("{\"scribble\": " + QByteArray::number(seed) + "}");
+			VERIFY_OK(m_rig->start());
+			VERIFY_OK(m_rig->create("web", 1 << 20));
+			const auto all = stats();
+			VERIFY_OK(all);
+			QVERIFY(all->ports.size() > 100); // else it had nothing to look at
+			for (const dbus::PortStats &port : all->ports) {
+				QVERIFY(port.port < 2048 && port.generation % 2 == 0);
+				QVERIFY(port.kind == QLatin1String("volume") || port.kind == QLatin1String("role"));
+			}
+			dbus::bySubject(dbus::difference(*all, *stats()));
+			VERIFY_OK(statsOf("web"));
+			QCOMPARE(m_rig->info().state, QStringLiteral("running"));
+			VERIFY_OK(m_rig->stop());
+		}
 	}
 
 	void nonsenseIsRefused()
