@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include <QCoreApplication>
+#include <QEventLoop>
 #include <QFileInfo>
 
 namespace archipelago::cli {
@@ -206,6 +207,22 @@ Result<void> Session::confirm(const std::string &question)
 	}
 	if (answer && (*answer == "y" || *answer == "Y" || *answer == "yes")) return {};
 	return failure(ErrorCode::Cancelled, "Not confirmed.");
+}
+
+bool Session::pause(int ms, int wakeFd)
+{
+	QEventLoop loop;
+	QTimer timer;
+	timer.setTimerType(Qt::PreciseTimer);
+	connect(&timer, &QTimer::timeout, &loop, &QEventLoop::quit);
+	timer.start(ms);
+	std::unique_ptr<QSocketNotifier> wake;
+	if (wakeFd >= 0) {
+		wake = std::make_unique<QSocketNotifier>(wakeFd, QSocketNotifier::Read);
+		connect(wake.get(), &QSocketNotifier::activated, &loop, &QEventLoop::quit);
+	}
+	if (!interrupted()) loop.exec();
+	return !interrupted();
 }
 
 void Session::onInterrupt()

@@ -56,6 +56,9 @@ public:
 	/// Whether confirm() would ask, for what is said before it.
 	bool wouldAsk() const;
 
+	/// Lets `ms` go by, or less when `wakeFd` (-1: none) can be read. False: interrupted.
+	bool pause(int ms, int wakeFd = -1);
+
 	bool interrupted() const { return m_interrupts > 0; }
 
 private:

@@ -15,5 +15,6 @@ ExitOr runRestart(Context &context);
 ExitOr runStatus(Context &context);
 ExitOr runCheckConfig(Context &context);
 ExitOr runExplain(Context &context);
+ExitOr runTop(Context &context);
 
 } // namespace archipelago::cli

@@ -34,6 +34,16 @@ constexpr std::array<std::string_view, 3> kCheckExamples{
 	"archipelago check-config", "archipelago check-config ./new.conf", "archipelago check-config - < new.conf"};
 constexpr std::array<std::string_view, 2> kExplainExamples{"archipelago explain E-LOCKED", "archipelago explain"};
 
+constexpr std::array kTopOptions{
+	Option{.name = "--interval", .value = "SECONDS", .help = "between two pictures: 0.1 to 3600, 1 unless given"},
+	Option{.name = "--count", .value = "N", .help = "so many pictures, then end"},
+	Option{.name = "--once", .help = "one picture, of one interval"},
+	Option{.name = "--batch", .help = "one picture below the other, no keys"},
+	Option{.name = "--sort", .value = "KEY", .help = "iops, bytes, latency, queue or name"},
+};
+constexpr std::array<std::string_view, 4> kTopExamples{"archipelago top", "archipelago top --sort latency",
+	                                                   "archipelago top --once --json", "archipelago top --batch --interval 10 > top.log"};
+
 constexpr Operands kOneRole{"ROLE", 0, 1};
 
 constexpr std::array kCommands{
@@ -90,7 +100,13 @@ constexpr std::array kCommands{
 	Command{.name = "health", .built = notBuilt(8)},
 	Command{.name = "logs", .built = notBuilt(8)},
 	Command{.name = "log-level", .built = kLater},
-	Command{.name = "top", .built = notBuilt(3)},
+	Command{.name = "top",
+	        .help = "volumes and roles at work, live",
+	        .options = kTopOptions,
+	        .examples = kTopExamples,
+	        .notes = "Keys: i, b, l, u, n sort by IOPS, bytes, latency, queue, name; space looks again; q quits. Without a "
+	                 "terminal, or with\n--json, it prints one picture and ends, unless --batch or --count say otherwise.",
+	        .run = runTop},
 	Command{.name = "report", .built = notBuilt(8)},
 	Command{.name = "fsck", .built = notBuilt(8)},
 	Command{.name = "schedule", .built = notBuilt(8)},

@@ -32,15 +32,11 @@ bool colorWanted()
 	return !(noColor && *noColor) && term && *term && std::string_view(term) != "dumb";
 }
 
-int terminalWidth()
+int fromEnvironment(const char *name, int otherwise)
 {
-	for (const int fd : {STDOUT_FILENO, STDERR_FILENO}) {
-		winsize size{};
-		if (::ioctl(fd, TIOCGWINSZ, &size) == 0 && size.ws_col > 0) return size.ws_col;
-	}
-	const char *columns = std::getenv("COLUMNS");
-	const int width = columns ? std::atoi(columns) : 0;
-	return width > 0 ? width : 80;
+	const char *text = std::getenv(name);
+	const int value = text ? std::atoi(text) : 0;
+	return value > 0 ? value : otherwise;
 }
 
 } // namespace
@@ -53,7 +49,20 @@ void Console::configure(const ConsoleOptions &options)
 	m_stderrTty = ::isatty(STDERR_FILENO) == 1;
 	m_colored = options.color == ColorMode::Always ||
 	            (options.color == ColorMode::Auto && m_stdoutTty && colorWanted());
-	m_width = terminalWidth();
+	measure();
+}
+
+void Console::measure()
+{
+	for (const int fd : {STDOUT_FILENO, STDERR_FILENO}) {
+		winsize size{};
+		if (::ioctl(fd, TIOCGWINSZ, &size) != 0 || size.ws_col == 0) continue;
+		m_width = size.ws_col;
+		m_height = size.ws_row > 0 ? size.ws_row : 24;
+		return;
+	}
+	m_width = fromEnvironment("COLUMNS", 80);
+	m_height = fromEnvironment("LINES", 24);
 }
 
 std::string Console::styled(std::string_view text, Style style) const

@@ -42,8 +42,11 @@ public:
 	bool stdinIsTerminal() const { return m_stdinTty; }
 	bool stdoutIsTerminal() const { return m_stdoutTty; }
 	bool stderrIsTerminal() const { return m_stderrTty; }
-	/// Columns of the terminal behind stdout (or stderr).
+	/// Columns and rows of the terminal behind stdout (or stderr).
 	int width() const { return m_width; }
+	int height() const { return m_height; }
+	/// The terminal may have another size now.
+	void measure();
 	/// `text` in that style when stdout is coloured.
 	std::string styled(std::string_view text, Style style) const;
 
@@ -65,7 +68,7 @@ private:
 	std::string m_program;
 	ConsoleOptions m_options;
 	bool m_stdinTty = false, m_stdoutTty = false, m_stderrTty = false, m_colored = false;
-	int m_width = 80;
+	int m_width = 80, m_height = 24;
 	std::string m_out;
 };
 

@@ -37,7 +37,7 @@ std::vector<int> Table::widths(int available) const
 {
 	std::vector<int> width(m_columns.size());
 	for (size_t c = 0; c < width.size(); c++) {
-		width[c] = displayWidth(m_columns[c].title);
+		width[c] = std::max(m_columns[c].minWidth, displayWidth(m_columns[c].title));
 		for (const auto &row : m_rows) width[c] = std::max(width[c], displayWidth(row[c].text));
 	}
 	const int gaps = kGap * (static_cast<int>(width.size()) - 1);
@@ -57,7 +57,7 @@ std::string Table::renderTabs(const Console &console) const
 {
 	std::string out;
 	const auto separator = [this](size_t c) { return c + 1 < m_columns.size() ? '\t' : '\n'; };
-	if (console.header())
+	if (m_titles && console.header())
 		for (size_t c = 0; c < m_columns.size(); c++)
 			(out += console.styled(m_columns[c].title, Style::Bold)) += separator(c);
 	for (const auto &row : m_rows)
@@ -79,7 +79,7 @@ std::string Table::renderAligned(const Console &console) const
 		if (m_columns[c].align == Align::Left && !last) out += padding;
 		out += last ? "\n" : std::string(kGap, ' ');
 	};
-	if (console.header())
+	if (m_titles && console.header())
 		for (size_t c = 0; c < m_columns.size(); c++) put(c, m_columns[c].title, Style::Bold);
 	for (const auto &row : m_rows)
 		for (size_t c = 0; c < row.size(); c++) put(c, row[c].text, row[c].style);

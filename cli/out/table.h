@@ -19,6 +19,7 @@ struct Column {
 	std::string title;
 	Align align = Align::Left;
 	bool shrinks = false;
+	int minWidth = 0; ///< on a terminal; for rows that come one by one
 };
 
 struct Cell {
@@ -33,6 +34,8 @@ public:
 	explicit Table(std::vector<Column> columns) : m_columns(std::move(columns)) {}
 	/// As many cells as there are columns.
 	void add(std::vector<Cell> row);
+	/// Rows alone: the titles were printed before.
+	void withoutTitles() { m_titles = false; }
 	size_t rows() const { return m_rows.size(); }
 	/// The whole table, each line ended.
 	std::string render(const Console &console) const;
@@ -44,6 +47,7 @@ private:
 
 	std::vector<Column> m_columns;
 	std::vector<std::vector<Cell>> m_rows;
+	bool m_titles = true;
 };
 
 } // namespace archipelago::cli

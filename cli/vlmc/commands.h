@@ -15,5 +15,6 @@ ExitOr runList(Context &context);
 ExitOr runRemove(Context &context);
 ExitOr runOpen(Context &context);
 ExitOr runClose(Context &context);
+ExitOr runStat(Context &context);
 
 } // namespace archipelago::cli

@@ -148,6 +148,7 @@ QDBusMessage FakeService::answer(const QDBusMessage &message)
 QDBusMessage FakeService::managerAnswer(const QDBusMessage &message)
 {
 	if (message.member() == QLatin1String("ListVolumes")) return listVolumes(message);
+	if (message.member() == QLatin1String("GetStats")) return stats(message, {});
 	if (message.member() != QLatin1String("CreateVolume")) return makeJob(message);
 	const FakeVolume volume{.name = message.arguments().value(0).toString(),
 	                        .size = message.arguments().value(1).toULongLong()};
@@ -170,6 +171,25 @@ QDBusMessage FakeService::listVolumes(const QDBusMessage &message)
 	return message.createReply(QVariant::fromValue(rows));
 }
 
+QDBusMessage FakeService::stats(const QDBusMessage &message, const QString &volume)
+{
+	if (onStats) onStats();
+	m_statsTimeUs += 1'000'000;
+	VariantMapList rows;
+	for (const FakeCounts &one : counts) {
+		if (!volume.isEmpty() && (one.kind != "volume" || one.name != volume)) continue;
+		rows.append({{"Port", one.port},
+		             {"Generation", one.generation},
+		             {"Kind", one.kind},
+		             {"Name", one.name},
+		             {"Id", one.kind == "volume" ? one.id : QString()},
+		             {"Bound", one.bound},
+		             {"Since", kCreated},
+		             {"Ops", QVariant::fromValue(one.ops)}});
+	}
+	return message.createReply({m_statsTimeUs, QVariant::fromValue(rows)});
+}
+
 QDBusMessage FakeService::volumeAnswer(const QDBusMessage &message)
 {
 	for (qsizetype i = 0; i < volumes.size(); i++) {
@@ -180,6 +200,7 @@ QDBusMessage FakeService::volumeAnswer(const QDBusMessage &message)
 			if (!volume.error.name.isEmpty()) return errorReply(message, volume.error);
 			return message.createReply(QVariant(volumeMap(volume)));
 		}
+		if (member == QLatin1String("GetStats")) return stats(message, volume.name);
 		if (member == QLatin1String("Remove")) {
 			if (nextJob.error.name.isEmpty()) volumes.removeAt(i);
 			return makeJob(message);

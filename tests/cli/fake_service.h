@@ -44,6 +44,14 @@ struct FakePeer {
 	QString name = {}, host = {}, state = "up", ports = "1000";
 	dbus::ErrorPair error = {}; ///< symbol and message
 };
+/// What one port has counted.
+struct FakeCounts {
+	uint port = 0;
+	QString kind = "volume", name = {}, id = QString(32, '7');
+	dbus::OpRows ops = {};
+	quint64 generation = 2;
+	bool bound = true;
+};
 /// What happens to the next job.
 struct FakeJob {
 	bool hangs = false; ///< goes on until the test or Cancel ends it
@@ -66,6 +74,10 @@ public:
 	QString managerState = "running", verdict, configPath = "/etc/archipelago/archipelago.conf",
 			nbdSocket = "/run/archipelago/nbd.sock";
 	QString nbdUriOf(const QString &name) const { return "nbd+unix:///" + name + "?socket=" + nbdSocket; }
+
+	QList<FakeCounts> counts;
+	/// Called before each answer to GetStats; a second goes by with each.
+	std::function<void()> onStats;
 
 	QMap<QString, dbus::ErrorPair> refuse; ///< method -> D-Bus error it answers with
 	std::set<QString> silent;              ///< methods that never answer
@@ -110,6 +122,7 @@ private:
 	QDBusMessage makeJob(const QDBusMessage &message, const QVariantMap &result = {});
 	void jobChanged(const QVariantMap &properties);
 	QDBusMessage listVolumes(const QDBusMessage &message);
+	QDBusMessage stats(const QDBusMessage &message, const QString &volume);
 	QVariantMap propertiesOf(const QString &path, const QString &interface) const;
 	dbus::ManagedObjects managedObjects() const;
 	QVariantMap managerMap() const;
@@ -119,6 +132,7 @@ private:
 
 	QDBusConnection m_bus;
 	QMap<QString, QString> m_signatures; ///< "interface.Method" -> signature of its arguments
+	quint64 m_statsTimeUs = 5'000'000;
 	QList<RunningJob> m_jobs;            ///< job N is m_jobs[N - 1]
 };
 

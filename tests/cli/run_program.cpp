@@ -157,6 +157,12 @@ int TerminalProgram::wait()
 	return m_exitCode;
 }
 
+bool TerminalProgram::echoes() const
+{
+	termios now{};
+	return ::tcgetattr(m_terminal, &now) == 0 && (now.c_lflag & (ECHO | ICANON)) == (ECHO | ICANON);
+}
+
 QByteArray TerminalProgram::output() const { return QByteArray(m_output).replace("\r\n", "\n"); }
 
 } // namespace archipelago::test

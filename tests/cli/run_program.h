@@ -47,6 +47,8 @@ public:
 	void type(const QByteArray &keys);
 	/// Waits for the end; the exit code, minus the signal, or -1000: it did not end.
 	int wait();
+	/// Whether what is typed is shown, as a shell wants it.
+	bool echoes() const;
 	/// All it showed, with plain newlines.
 	QByteArray output() const;
 	pid_t pid() const { return m_pid; }
