@@ -59,6 +59,7 @@ private:
 	void attach(xseg::RequestRef request);
 	Result<Session *> freeSession(uint32_t client);
 	bool sweep();
+	bool deadAreBusy(const VolumeId &volume);
 	uint32_t mapperLife() const
 	{
 		return runtime::portLife(m_reactor.segment(), static_cast<xseg::PortNo>(m_role.mapperPort));
@@ -227,7 +228,9 @@ void Composer::attached(xseg::RequestRef request)
 		runtime::respondControl(*m_control, std::move(request), failure(ErrorCode::Peer, text));
 	} else {
 		auto reply = request.args<AttachReply>();
-		const Result<void> opened = openSession(session, reply, std::move(name));
+		const Result<void> opened = deadAreBusy(reply.volume) ? failure(ErrorCode::Peer, "Cannot attach to " + printable(name) +
+		                                                                ": I/O of a client that died is still under way. Try again.")
+		                                                      : openSession(session, reply, std::move(name));
 		if (opened) {
 			reply.sessionPort = number;
 			reply.handle = 0;
@@ -317,6 +320,20 @@ bool Composer::sweep()
 	}
 	if (!m_sweep.active()) m_sweep.startMs(kSweepMs);
 	return ending;
+}
+
+/// A client that died has I/O under way on this volume. Whoever comes next has to wait for its end: nobody was told of those
+/// writes, but ending late they would overwrite what the next one is told is written.
+bool Composer::deadAreBusy(const VolumeId &volume)
+{
+	bool busy = false;
+	for (auto &entry : m_sessions) {
+		Session &session = *entry.second;
+		if (!session.volume() || session.volume()->id != volume || !runtime::hasGone(m_reactor.segment(), session.origin().client)) continue;
+		if (session.state() == Session::State::Open) session.leave();
+		busy |= session.inflight() != 0;
+	}
+	return busy;
 }
 
 /// Taken when it is needed for the first time, then kept.

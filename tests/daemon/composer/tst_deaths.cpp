@@ -65,6 +65,56 @@ private slots:
 		QVERIFY(rig.isOver());
 	}
 
+	/// Its client has died, it goes on in the blocker: were it to end after a write of the next client, that one would be lost.
+	void whoComesNextWaitsForAWriteOfTheDead()
+	{
+		DeathRig rig;
+		{
+			Actor mortal(rig, 5);
+			xseg::RequestRef attach = mortal.make(Op::VolAttach, kControlBytes);
+			std::memcpy(attach.data().data(), "vol", 3);
+			attach->size = 3;
+			attach.setArgs(AttachArgs{.holder = Holder::Nbd});
+			mortal.submit(std::move(attach), kComposer);
+			xseg::RequestRef asked = rig.asked(Op::MapAttach);
+			AttachReply out;
+			out.volume = volumeId(7);
+			out.sizeBytes = kVolumeBytes;
+			out.handle = 100;
+			asked.setArgs(out);
+			rig.mapper.respond(std::move(asked));
+			xseg::RequestRef answer = mortal.reply();
+			QVERIFY(answer && answer->status == 0);
+			out = answer.args<AttachReply>();
+			mortal.keys[out.sessionPort] = out.key;
+			xseg::RequestRef write = mortal.make(Op::VolWrite, 4096, 0xaa);
+			write->size = 4096;
+			mortal.submit(std::move(write), out.sessionPort);
+			rig.place(rig.asked(Op::MapWrite), Placement::Object);
+		}
+		xseg::RequestRef inPlace = rig.blocker.request();
+		QVERIFY(inPlace);
+
+		rig.submitAttach("vol");
+		xseg::RequestRef asked = rig.asked(Op::MapAttach);
+		AttachReply again;
+		again.volume = volumeId(7);
+		again.sizeBytes = kVolumeBytes;
+		again.handle = 101;
+		asked.setArgs(again);
+		rig.mapper.respond(std::move(asked));
+		QCOMPARE(rig.client.reply()->status, kPeer);
+		xseg::RequestRef detach = rig.asked(Op::MapDetach);
+		QCOMPARE(detach.args<MapArgs>().handle, 101u);
+		rig.mapper.respond(std::move(detach));
+
+		rig.blocker.respond(std::move(inPlace));
+		detach = rig.asked(Op::MapDetach); // now the dead one's
+		QCOMPARE(detach.args<MapArgs>().handle, 100u);
+		rig.mapper.respond(std::move(detach));
+		QVERIFY(rig.attach("vol", 7, false, 102).sessionPort);
+	}
+
 	void aMapperThatIsAwayIsEPeerAtOnce()
 	{
 		DeathRig rig;
