@@ -47,7 +47,7 @@ def sample(peer, case, seconds, folder):
     pids = peer.pids()
     began, busy = time.monotonic(), busy_seconds()
     server = [cpu_seconds(pid) for pid in pids]
-    job = fio(peer.targets, [*case.fio(), "--time_based", f"--runtime={seconds}"], folder)
+    job = fio(peer.targets, [*case.fio(), "--time_based", f"--runtime={round(seconds * 1000)}ms"], folder)
     used = sum(cpu_seconds(pid) - before for pid, before in zip(pids, server))
     elapsed, busy = time.monotonic() - began, busy_seconds() - busy
     stats = job["read" if case.reads else "write"]
