@@ -22,7 +22,7 @@ public:
 		bool readOnly, opened;
 		std::vector<std::byte> data;
 		uint64_t statedBytes = 0; ///< what clients are told; 0: what there is
-		std::set<uint32_t> holes; ///< blocks of which nothing is stored
+		std::set<uint32_t> holes = {}; ///< blocks of which nothing is stored
 	};
 
 	explicit FakeComposer(Rig &r, uint64_t volumeBytes = 16u << 20) : rig(r), control(r, kFakeControl)
