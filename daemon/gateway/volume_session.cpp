@@ -125,7 +125,9 @@ void VolumeSession::sendWaiting()
 void VolumeSession::finish(VolumeIo &io, std::optional<ErrorCode> code)
 {
 	--m_inflight;
-	m_counters.end(opClassOf(io.op), m_port->reactor().stampNs() - io.submittedNs, io.length, !code);
+	const OpClass c = opClassOf(io.op);
+	const uint64_t bytes = c == OpClass::Other ? 0 : io.length; // a question about a range moves none of it
+	m_counters.end(c, m_port->reactor().stampNs() - io.submittedNs, bytes, !code);
 	io.ok = !code;
 	if (code) io.error = *code;
 	io.done(io);
