@@ -3,7 +3,6 @@
 //
 // vlmc stat and archipelago top, in a pipe and on a terminal, before a service whose counters the test sets. A second of its
 // clock goes by with each look at them, so that rates are exact.
-#include "daemon/base/op_stats.h"
 #include "tests/cli/fake_service.h"
 #include "tests/cli/run_program.h"
 
@@ -21,12 +20,19 @@ namespace {
 
 QString errorName(const char *last) { return QLatin1String(dbus::kErrorPrefix) + QLatin1String(last); }
 
-/// `ops` of `ns` each.
-dbus::OpRow row(const char *name, quint64 ops, quint64 bytes, quint64 ns, quint64 errors = 0, quint64 inFlight = 0)
+/// A latency, and its bucket in the histogram.
+struct Latency {
+	quint64 ns;
+	uint bucket;
+};
+constexpr Latency kUsual{100'000, 27}; ///< told as 106496: the middle of 98304..114688
+constexpr Latency kSlow{5'000'000, 49};
+
+/// `ops` that took so long each.
+dbus::OpRow row(const char *name, quint64 ops, quint64 bytes, Latency each, quint64 errors = 0, quint64 inFlight = 0)
 {
-	return {name, ops, bytes, errors, ops * ns, inFlight, static_cast<uint>(latencyBucket(ns)), {ops}};
+	return {name, ops, bytes, errors, ops * each.ns, inFlight, each.bucket, {ops}};
 }
-constexpr quint64 kNs = 100'000; ///< told as 106496: the middle of 98304..114688
 
 QJsonObject jsonOf(const QByteArray &text) { return QJsonDocument::fromJson(text).object(); }
 QJsonObject opsOf(const QJsonObject &document, const char *c, int item = 0)
@@ -65,9 +71,9 @@ private slots:
 		m_service = std::make_unique<FakeService>(m_bus->address());
 		m_service->volumes = {{.name = "db", .size = 10 << 20}, {.name = "idle", .size = 10 << 20}};
 		m_service->counts = {
-			{.port = 1030, .name = "db", .ops = {row("read", 10, 40960, kNs, 1, 2), row("write", 4, 2048, kNs), row("flush", 1, 0, kNs)}},
-			{.port = 500, .kind = "role", .name = "vlmcd", .ops = {row("read", 10, 40960, kNs, 0, 1), row("other", 7, 0, kNs)}},
-			{.port = 501, .kind = "role", .name = "vlmcd", .ops = {row("read", 2, 8192, kNs)}}};
+			{.port = 1030, .name = "db", .ops = {row("read", 10, 40960, kUsual, 1, 2), row("write", 4, 2048, kUsual), row("flush", 1, 0, kUsual)}},
+			{.port = 500, .kind = "role", .name = "vlmcd", .ops = {row("read", 10, 40960, kUsual, 0, 1), row("other", 7, 0, kUsual)}},
+			{.port = 501, .kind = "role", .name = "vlmcd", .ops = {row("read", 2, 8192, kUsual)}}};
 	}
 	void cleanup()
 	{
@@ -125,7 +131,7 @@ private slots:
 
 	void portsOfOneVolumeAddUp()
 	{
-		m_service->counts.append({.port = 1031, .name = "db", .ops = {row("read", 5, 512, kNs)}, .bound = false});
+		m_service->counts.append({.port = 1031, .name = "db", .ops = {row("read", 5, 512, kUsual)}, .bound = false});
 		QCOMPARE(opsOf(jsonOf(run(VLMC, {"stat", "db", "--json"}).out), "read")["ops"].toInt(), 15);
 	}
 
@@ -226,7 +232,7 @@ private slots:
 	{
 		m_service->onStats = [this] {
 			m_service->counts[0].generation += 2;
-			m_service->counts[0].ops = {row("read", 5, 5120, kNs)};
+			m_service->counts[0].ops = {row("read", 5, 5120, kUsual)};
 		};
 		const Ran ran = run(VLMC, {"stat", "db", "--json", "--interval", "0.1", "--count", "1"});
 		QCOMPARE(opsOf(jsonOf(ran.out), "read")["opsPerSecond"].toDouble(), 5.0);
@@ -234,7 +240,7 @@ private slots:
 
 	void withoutNamesThoseInUseAreWatched()
 	{
-		m_service->counts.append({.port = 1040, .name = "gone", .ops = {row("read", 5, 512, kNs)}, .bound = false});
+		m_service->counts.append({.port = 1040, .name = "gone", .ops = {row("read", 5, 512, kUsual)}, .bound = false});
 		const QJsonObject document = jsonOf(run(VLMC, {"stat", "-w", "--json", "--interval", "0.1", "--count", "1"}).out);
 		QCOMPARE(document["items"].toArray().size(), 1);
 		QCOMPARE(document["items"][0]["name"].toString(), "db");
@@ -285,10 +291,10 @@ private slots:
 		QFETCH(QString, key);
 		QFETCH(QString, first);
 		const auto volumes = [](quint64 times) -> QList<FakeCounts> {
-			return {{.port = 1, .name = "many", .id = "1", .ops = {row("read", 100 * times, 100 * times, kNs)}},
-			        {.port = 2, .name = "wide", .id = "2", .ops = {row("read", times, 1'000'000 * times, kNs)}},
-			        {.port = 3, .name = "slow", .id = "3", .ops = {row("read", times, times, 50 * kNs)}},
-			        {.port = 4, .name = "deep", .id = "4", .ops = {row("read", times, times, kNs, 0, 64)}}};
+			return {{.port = 1, .name = "many", .id = "1", .ops = {row("read", 100 * times, 100 * times, kUsual)}},
+			        {.port = 2, .name = "wide", .id = "2", .ops = {row("read", times, 1'000'000 * times, kUsual)}},
+			        {.port = 3, .name = "slow", .id = "3", .ops = {row("read", times, times, kSlow)}},
+			        {.port = 4, .name = "deep", .id = "4", .ops = {row("read", times, times, kUsual, 0, 64)}}};
 		};
 		quint64 looks = 0;
 		m_service->onStats = [&] { m_service->counts = volumes(++looks); };
