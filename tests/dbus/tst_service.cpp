@@ -60,6 +60,14 @@ private:
 	{
 		return QTest::qWaitFor(what, 20'000);
 	}
+	Result<dbus::StatsSnapshot> stats()
+	{
+		return dbus::wait<dbus::StatsSnapshot>([this](auto done) { m_rig->manager().stats(done); });
+	}
+	Result<dbus::StatsSnapshot> statsOf(const char *volume)
+	{
+		return dbus::wait<dbus::StatsSnapshot>([&](auto done) { m_rig->volume(volume).stats(done); });
+	}
 
 private slots:
 	void init()
@@ -113,15 +121,6 @@ private slots:
 	}
 
 	// ---- counters
-
-	Result<dbus::StatsSnapshot> stats()
-	{
-		return dbus::wait<dbus::StatsSnapshot>([this](auto done) { m_rig->manager().stats(done); });
-	}
-	Result<dbus::StatsSnapshot> statsOf(const char *volume)
-	{
-		return dbus::wait<dbus::StatsSnapshot>([&](auto done) { m_rig->volume(volume).stats(done); });
-	}
 
 	void countersAreThereWhileThePeersRun()
 	{
