@@ -2,6 +2,8 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 #include "daemon/base/op_stats.h"
 
+#include "daemon/base/protocol.h"
+
 #include "daemon/base/errors.h"
 
 #include <algorithm>

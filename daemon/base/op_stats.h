@@ -10,13 +10,14 @@
 // A value is told as the middle of its bucket: off by 12.5 % at most, between 1 us and 137 s. Pure, any thread.
 #pragma once
 
-#include "daemon/base/protocol.h"
-
+#include <cstddef>
 #include <cstdint>
 #include <span>
 #include <string_view>
 
 namespace archipelago {
+
+enum class Op : uint16_t; // protocol.h
 
 enum class OpClass : uint8_t { Read, Write, Flush, Trim, Other };
 inline constexpr size_t kOpClasses = 5;

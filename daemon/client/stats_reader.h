@@ -7,6 +7,7 @@
 #pragma once
 
 #include "daemon/base/op_stats.h"
+#include "daemon/base/protocol.h"
 #include "xseg/segment.h"
 
 #include <array>

@@ -13,6 +13,7 @@
 
 #include "daemon/base/errors.h"
 #include "daemon/base/op_stats.h"
+#include "daemon/base/protocol.h"
 #include "xseg/stats.h"
 
 #include <atomic>

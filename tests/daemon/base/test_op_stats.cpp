@@ -7,6 +7,8 @@
 
 #include "daemon/base/op_stats.h"
 
+#include "daemon/base/protocol.h"
+
 #include <algorithm>
 #include <random>
 #include <vector>

@@ -88,7 +88,7 @@ struct PressureRig : Rig {
 		if (!volume) qFatal("open");
 		const nbd::ConnectionContext context{*reactor, budget, *log, scratch, dirty, ioTimeoutMs, 8 * kMiB};
 		{
-			Connection connection(context, fd.get(), std::move(*volume), "client");
+			Connection connection(context, fd.get(), {std::move(*volume), {}, "client"});
 			alive.push_back(&connection);
 			co_await connection.run();
 			std::erase(alive, &connection);
