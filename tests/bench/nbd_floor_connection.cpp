@@ -151,7 +151,7 @@ void FloorConnection::reply(Slot &slot, nbd::WireError error)
 {
 	const bool read = slot.command.type == static_cast<uint16_t>(nbd::CommandType::Read);
 	slot.payloadBytes = read && error == nbd::WireError::None ? slot.command.length : 0;
-	nbd::writeReply(slot.header, error, slot.command.cookie);
+	nbd::writeReply(slot.header.data(), error, slot.command.cookie);
 	m_home.push_back(&slot);
 }
 

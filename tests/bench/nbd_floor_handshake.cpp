@@ -12,7 +12,7 @@ namespace archipelago::bench {
 
 namespace {
 
-constexpr uint16_t kFlags = nbd::kHasFlags | nbd::kSendFlush | nbd::kSendFua | 1u << 8; // 1 << 8: CAN_MULTI_CONN
+constexpr uint16_t kFlags = nbd::kHasFlags | nbd::kSendFlush | nbd::kSendFua | nbd::kCanMultiConn;
 
 template <typename T> void put(std::string &to, T value)
 {
