@@ -146,6 +146,7 @@ struct Player {
 		if (command.type == kStatus && !command.length) command.length = kSector;
 		if (command.type == kFlush) command.offset = command.length = 0;
 		if (command.type == kZero) command.flags = script.u8() % 2 * 2; // NO_HOLE
+		if (command.type == kZero && script.u8() % 16 == 0) command.flags = 16, command.expect = Expect::Either; // FAST_ZERO
 		if (command.type == kRead && client.structured()) command.flags = script.u8() % 2 * 4; // DF
 		if (command.type == kStatus) command.flags = script.u8() % 2 * 8; // REQ_ONE
 		const bool fua = script.u8() > 250;

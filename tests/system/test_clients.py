@@ -39,10 +39,11 @@ class Clients(unittest.TestCase):
         uri = self.volume("info")
         self.volume("with a space, und ü")
         export = json.loads(self.it.run(["nbdinfo", "--json", uri]).stdout)
-        self.assertEqual((export["protocol"], export["TLS"]), ("newstyle-fixed", False))
+        self.assertEqual((export["protocol"], export["TLS"], export["structured"]), ("newstyle-fixed", False, True))
         export = export["exports"][0]
         for key, value in {"export-name": "info", "export-size": SIZE * MIB, "is_read_only": False, "can_flush": True, "can_fua": True,
                            "can_trim": True, "can_zero": True, "can_cache": False, "is_rotational": False,
+                           "can_df": True, "can_multi_conn": True, "can_fast_zero": True,
                            "block_size_minimum": 512, "block_size_preferred": 4096, "block_size_maximum": 32 * MIB}.items():
             self.assertEqual(export[key], value, key)
         listed = json.loads(self.it.run(["nbdinfo", "--list", "--json", self.it.uri("")]).stdout)["exports"]
@@ -109,6 +110,17 @@ class Clients(unittest.TestCase):
         self.same(self.image, uri)
 
     # ---- qemu's
+    def test_qemu_img_map(self):
+        """By qemu-img, whole blocks; what it calls zero reads as zeros, and nothing else is left out."""
+        uri, sparse = self.volume("map"), self.it.dir + "/mapped"
+        self.it.run(["qemu-io", "-f", "raw", "-c", "write -P 5 4M 4M", "-c", "write -P 6 21M 512", "-c", "write -P 7 60M 4M", uri])
+        told = json.loads(self.it.run(["qemu-img", "map", "-f", "raw", "--output=json", uri]).stdout)
+        self.assertEqual([(e["start"] // MIB, e["length"] // MIB) for e in told if e["data"]], [(4, 4), (20, 4), (60, 4)])
+        self.assertEqual(sum(e["length"] for e in told), SIZE * MIB)
+        self.it.run(["qemu-img", "convert", "-f", "raw", "-O", "raw", uri, sparse])
+        self.assertLessEqual(os.stat(sparse).st_blocks * 512, 12 * MIB)
+        self.same(sparse, uri)
+
     def test_qemu_img(self):
         uri, qcow, raw = self.volume("qemu"), self.it.dir + "/q.qcow2", self.it.dir + "/q.raw"
         self.it.run(["qemu-img", "convert", "-n", "-W", "-m", "16", "-f", "raw", "-O", "raw", self.image, uri], timeout=120)

@@ -7,7 +7,7 @@ import unittest
 
 import nbd
 
-from instance import Instance
+from instance import Instance, rounds
 
 MIB = 1024 * 1024
 BLOCK = 4 * MIB
@@ -32,6 +32,7 @@ class Requests(unittest.TestCase):
     def connect(self):
         client = nbd.NBD()
         client.set_strict_mode(0)
+        client.add_meta_context(nbd.CONTEXT_BASE_ALLOCATION)
         client.connect_uri(self.it.uri(self.name))
         return client
 
@@ -129,6 +130,57 @@ class Requests(unittest.TestCase):
         self.nbd.pwrite(b"m" * (3 * BLOCK), 0)
         self.nbd.zero(BLOCK + 1024, BLOCK - 512)
         self.assertEqual(self.nbd.pread(BLOCK + 2048, BLOCK - 1024), b"m" * 512 + bytes(BLOCK + 1024) + b"m" * 512)
+
+    def test_fast_zeroes_are_fast_or_refused(self):
+        """Refused where data would have to be written (the file system below knows holes of 4 KiB); then nothing has changed."""
+        data = bytes(range(256)) * (2 * BLOCK // 256)
+        self.nbd.pwrite(data, 0)
+        fast = nbd.CMD_FLAG_FAST_ZERO
+        for offset, length, flags in ((0, 512, 0), (4096, BLOCK + 512, 0), (BLOCK - 512, 4096, 0), (BLOCK, BLOCK, nbd.CMD_FLAG_NO_HOLE)):
+            self.refused(errno.EOPNOTSUPP, self.nbd.zero, length, offset, fast | flags)
+            self.assertTrue(self.nbd.pread(2 * BLOCK, 0) == data, offset)
+        self.nbd.zero(4096, 8192, fast)
+        self.assertTrue(self.nbd.pread(2 * BLOCK, 0) == data[:8192] + bytes(4096) + data[12288:])
+        self.nbd.zero(BLOCK + 4096, BLOCK - 4096, fast | nbd.CMD_FLAG_FUA)
+        self.nbd.zero(3 * BLOCK, 3 * BLOCK, fast)
+        self.nbd.zero(4096, 4 * BLOCK + 8192, fast)  # part of a hole
+        self.assertTrue(self.nbd.pread(3 * BLOCK, 0) == data[:8192] + bytes(4096) + data[12288:BLOCK - 4096] + bytes(2 * BLOCK + 4096))
+        self.assertEqual(self.allocated(), BLOCK)
+
+    def extents(self, length, offset, flags=0):
+        """[(offset, bytes, zero?)]; what is asked for may be told in several answers."""
+        out, end = [], offset + length
+
+        def told(_context, _offset, entries, _error):
+            at = offset
+            for size, state in zip(entries[::2], entries[1::2]):
+                self.assertIn(state, (0, nbd.STATE_HOLE | nbd.STATE_ZERO))
+                out.append((at, min(size, end - at), state != 0))
+                at += size
+            return 0
+        while offset < end:
+            self.nbd.block_status(end - offset, offset, told, flags)
+            self.assertGreater(out[-1][0] + out[-1][1], offset)  # it gets on
+            offset = out[-1][0] + out[-1][1]
+        return out
+
+    def test_block_status_is_true(self):
+        count, dice = rounds(12, 200)
+        for _ in range(count):
+            for _ in range(4):
+                block, length = dice.randrange(SIZE // BLOCK), 512 * dice.choice((1, 7, 1024, 8192, 20000))
+                offset = min(block * BLOCK + 512 * dice.choice((0, 0, 0, 1, 8191)), SIZE - length)
+                dice.choice((lambda n, o: self.nbd.pwrite(b"d" * n, o), self.nbd.trim, self.nbd.zero))(length, offset)
+            first = 512 * dice.randrange(SIZE // 512)
+            length = SIZE - first if dice.random() < 0.5 else 512 * dice.randrange(1, (SIZE - first) // 512 + 1)
+            extents = self.extents(length, first, dice.choice((0, nbd.CMD_FLAG_REQ_ONE)))
+            self.assertEqual(sum(size for _, size, _ in extents), length)
+            for offset, size, zero in extents:
+                for at in range(offset, offset + size if zero else offset, LARGEST):
+                    piece = min(LARGEST, offset + size - at)
+                    self.assertTrue(self.nbd.pread(piece, at) == bytes(piece), (at, piece))
+        for offset, length in ((1, 512), (0, 100), (SIZE, 512), (SIZE - 512, 1024)):
+            self.refused(errno.EINVAL, self.nbd.block_status, length, offset, lambda *_: 0)
 
 
 if __name__ == "__main__":
