@@ -59,7 +59,7 @@ namespace {
 constexpr uint16_t kRead = 0, kWrite = 1;
 constexpr uint32_t kPiece = 4096;
 constexpr unsigned kBlocks = 16, kDepth = 32, kRounds = 200, kWarmUp = 50;
-constexpr size_t kReplyBytes = 16;
+constexpr size_t kReplyBytes = 16, kChunkBytes = 20 + 8; // before the data
 
 runtime::Task<void> format(store::FileStore &store)
 {
@@ -164,15 +164,18 @@ private slots:
 	void aMappedBlockAllocatesNothing_data()
 	{
 		QTest::addColumn<uint>("type");
-		QTest::newRow("read") << uint(kRead);
-		QTest::newRow("write") << uint(kWrite);
+		QTest::addColumn<bool>("structured");
+		QTest::newRow("read") << uint(kRead) << false;
+		QTest::newRow("read, structured replies") << uint(kRead) << true;
+		QTest::newRow("write") << uint(kWrite) << false;
 	}
 	void aMappedBlockAllocatesNothing()
 	{
 		QFETCH(uint, type);
+		QFETCH(bool, structured);
 		Node node;
 		NbdClient client(node, node.config.nbd.socket);
-		QVERIFY(client.go("vol"));
+		QVERIFY(structured ? client.goStructured("vol") : client.go("vol"));
 		for (unsigned block = 0; block < kBlocks; ++block) { // mapped, and whole
 			const std::string data(1u << 20, 'x');
 			for (unsigned part = 0; part < 4; ++part) {
@@ -181,7 +184,7 @@ private slots:
 			}
 		}
 		const auto command = static_cast<uint16_t>(type);
-		const size_t expected = kDepth * (kReplyBytes + (type == kRead ? kPiece : 0));
+		const size_t expected = kDepth * ((structured ? kChunkBytes : kReplyBytes) + (type == kRead ? kPiece : 0));
 		for (unsigned round = 0; round < kWarmUp; ++round) QVERIFY(node.exchange(client.fd(), roundOf(command, round), expected));
 		allocations = receives = sends = 0;
 		for (unsigned round = 0; round < kRounds; ++round) QVERIFY(node.exchange(client.fd(), roundOf(command, round), expected));
