@@ -39,6 +39,7 @@ struct RoleConfig {
 struct HostConfig {
 	std::string name;
 	std::vector<std::string> roles; ///< names of roles and of gateways ("nbd")
+	uint32_t reactors = 1;          ///< threads of the process (shards.h); the same in all hosts
 };
 
 enum class NbdExports { Opened, All };
@@ -48,7 +49,7 @@ struct NbdConfig {
 	std::string socket; ///< absolute path
 	uint32_t mode = 0660;
 	uint32_t logLevel = 1;
-	uint32_t composerPort = 500; ///< derived: first port of the vlmcd role
+	uint32_t composerPort = 500, composerPortEnd = 999; ///< derived: the range of the vlmcd role
 };
 
 /// What a write gets that finds no room in its store.

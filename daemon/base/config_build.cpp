@@ -231,7 +231,10 @@ void Builder::readNbd()
 	if (m_out.segmentPorts > nbd.portnoStart) nbd.portnoEnd = std::min(nbd.portnoEnd, m_out.segmentPorts - 1);
 	reader.read("portno_end", nbd.portnoEnd);
 	reader.read("log_level", nbd.logLevel);
-	if (const RoleConfig *composer = m_out.firstOf(RoleType::Vlmcd)) nbd.composerPort = composer->portnoStart;
+	if (const RoleConfig *composer = m_out.firstOf(RoleType::Vlmcd)) {
+		nbd.composerPort = composer->portnoStart;
+		nbd.composerPortEnd = composer->portnoEnd;
+	}
 }
 
 std::size_t Builder::startOrder(std::string_view roleOrGateway) const

@@ -7,6 +7,7 @@
 
 #include "daemon/base/config.h"
 #include "daemon/base/log.h"
+#include "daemon/base/shards.h"
 #include "daemon/runtime/reactor.h"
 #include "daemon/runtime/task.h"
 
@@ -22,6 +23,7 @@ struct PeerContext {
 	const Config &config;
 	std::string runDir;
 	bool trial = false;
+	Shard shard;             ///< which part of the role this peer is; `reactor` is that of the shard
 	bool createDirs = false; ///< `start --create-dirs`: make missing directories instead of refusing
 
 	PeerContext(Reactor &r, const Config &c) : reactor(r), config(c) {}

@@ -154,6 +154,31 @@ void Reactor::removeTurnHook(uint64_t id)
 
 void Reactor::post(std::function<void()> fn) { m_posted.push_back(std::move(fn)); }
 
+void Reactor::postFromAnyThread(std::function<void()> fn)
+{
+	// What `fn` does may end this reactor while we are still here: nothing of it is touched once the lock is released.
+	const xseg::Segment &segment = m_segment;
+	const xseg::BellFds &bells = m_bells;
+	const uint32_t waiter = m_waiter.index();
+	{
+		const std::lock_guard guard(m_mailLock);
+		m_mail.push_back(std::move(fn));
+		m_hasMail.store(true);
+	}
+	xseg::ring(segment, bells, waiter); // after the store: whoever sleeps through the bell has seen the mail
+}
+
+void Reactor::takeMail()
+{
+	std::vector<std::function<void()>> mail;
+	{
+		const std::lock_guard guard(m_mailLock);
+		mail.swap(m_mail);
+		m_hasMail.store(false);
+	}
+	for (auto &fn : mail) fn();
+}
+
 void Reactor::startOffload()
 {
 	m_offload = std::make_unique<Offload>();
@@ -210,6 +235,10 @@ bool Reactor::turn()
 {
 	m_stampsLeft = 0;
 	bool worked = drainPorts();
+	if (m_hasMail.load()) {
+		takeMail();
+		worked = true;
+	}
 	if (!m_posted.empty()) {
 		std::vector<std::function<void()>> posted;
 		posted.swap(m_posted);

@@ -18,8 +18,10 @@
 #include <liburing.h>
 
 #include <array>
+#include <atomic>
 #include <functional>
 #include <memory>
+#include <mutex>
 #include <vector>
 
 struct statx;
@@ -150,6 +152,8 @@ public:
 	void removeTurnHook(uint64_t id);
 	/// Runs `fn` in the next turn, outside of the caller's stack.
 	void post(std::function<void()> fn);
+	/// As post(), from any thread, in the order of the calls; wakes the reactor. For the control path: it locks and allocates.
+	void postFromAnyThread(std::function<void()> fn);
 
 	const xseg::Segment &segment() const { return m_segment; }
 	const xseg::BellFds &bells() const { return m_bells; }
@@ -181,6 +185,7 @@ private:
 	Reactor(const xseg::Segment &segment, const xseg::BellFds &bells, const Options &options);
 	bool turn();
 	bool drainPorts();
+	void takeMail();
 	bool reap();
 	bool fireTimers();
 	bool moreToDo() const;
@@ -209,6 +214,9 @@ private:
 	std::vector<std::pair<uint64_t, std::function<void()>>> m_hooks;
 	uint64_t m_nextHook = 1;
 	std::vector<std::function<void()>> m_posted;
+	std::atomic<bool> m_hasMail = false; ///< a look at it costs each turn nothing
+	std::mutex m_mailLock;
+	std::vector<std::function<void()>> m_mail; ///< from other threads
 	std::array<bool, 16> m_heldSlots{}; ///< taken places in the ring's table of files
 	std::unique_ptr<Offload> m_offload;
 };

@@ -23,7 +23,7 @@ struct Rig {
 		auto made = xseg::Segment::create(config);
 		if (!made) qFatal("segment: %s", made.error().what.c_str());
 		segment.emplace(std::move(*made));
-		auto fds = xseg::createBells(2);
+		auto fds = xseg::createBells(5);
 		if (!fds) qFatal("bells: %s", fds.error().what.c_str());
 		bells = std::move(*fds);
 		runtime::Reactor::Options options;
