@@ -29,6 +29,7 @@ struct RoleConfig {
 	std::string archipDir;
 	uint32_t fdcache = 4096;
 	bool direct = true;
+	uint32_t nrThreads = 0; ///< 0: not said; else as many as its host has reactors
 	// mapperd
 	uint32_t blockerbPort = 1000, blockermPort = 1002;
 	uint64_t mapCacheBytes = 128u << 20;
@@ -67,6 +68,8 @@ struct Config {
 	std::vector<HostConfig> hosts;
 	NbdConfig nbd;
 
+	/// Threads of each host process: the shards of its roles.
+	uint32_t reactors() const { return hosts.empty() ? 1 : hosts.front().reactors; }
 	const RoleConfig *role(std::string_view name) const;
 	const RoleConfig *firstOf(RoleType type) const;
 };

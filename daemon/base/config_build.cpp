@@ -187,7 +187,7 @@ void Builder::readRole(RoleConfig &role)
 		reader.read("archip_dir", role.archipDir);
 		reader.read("fdcache", role.fdcache);
 		reader.read("direct", role.direct);
-		reader.check("nr_threads");
+		reader.read("nr_threads", role.nrThreads);
 		reader.check("shared");
 		break;
 	case RoleType::Mapperd:
@@ -287,10 +287,10 @@ void Builder::readHost(const std::string &name, const toml::table &table, bool o
 	m_unknown += checkKeys(m_report, table, kHost);
 	SectionReader reader(m_report, title, {ConfigSection::Host});
 	reader.add(table);
-	reader.check("reactors");
 	std::vector<Word> words;
 	reader.read("roles", words);
 	HostConfig host{.name = name, .roles = {}};
+	reader.read("reactors", host.reactors);
 	if (!reader.given("roles") && only) defaultHost(host);
 	for (const Word &word : words) {
 		const RoleTypeInfo *const type = findRoleType(word.text);

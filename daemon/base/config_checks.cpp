@@ -85,10 +85,82 @@ void checkPorts(const Config &config, Report &report)
 			report.error(at, a.text() + " and " + b.text() + " overlap");
 		}
 	}
+	const uint32_t reactors = config.reactors();
 	for (const RoleConfig &role : config.roles) {
-		if (role.type == RoleType::Vlmcd || role.portnoEnd <= role.portnoStart) continue;
-		report.error(report.where(role.name, "portno_end"), role.name + " has one port: portno_end must be " +
-		                                                        std::to_string(role.portnoStart) + " or left out");
+		if (role.type == RoleType::Vlmcd || role.portnoEnd <= role.portnoStart + reactors - 1) continue;
+		const std::string has = reactors == 1 ? " has one port" : " has one port for each of " + std::to_string(reactors) + " reactors";
+		report.error(report.where(role.name, "portno_end"), role.name + has + ": portno_end must be " +
+		                                                        std::to_string(role.portnoStart + reactors - 1) +
+		                                                        (reactors == 1 ? " or left out" : ""));
+	}
+}
+
+/// Where one finds the number of reactors.
+Position whereReactors(const Config &config, const Report &report)
+{
+	for (const HostConfig &host : config.hosts)
+		if (report.given("hosts." + host.name, "reactors")) return report.where("hosts." + host.name, "reactors");
+	return report.where("hosts", "");
+}
+
+bool overlaps(const PortRange &range, uint32_t start, uint32_t end) { return range.start <= end && start <= range.end; }
+
+/// What to write so that `role` has `count` ports: more behind its own, or where there is room for them all.
+std::string roomFor(const RoleConfig &role, uint32_t count, uint32_t segmentPorts, std::vector<PortRange> &taken)
+{
+	const auto isFree = [&](uint32_t start) {
+		return start + count <= segmentPorts && std::ranges::none_of(taken, [&](const PortRange &range) {
+			return range.owner != role.name && overlaps(range, start, start + count - 1);
+		});
+	};
+	uint32_t start = role.portnoStart;
+	while (!isFree(start) && start < segmentPorts) ++start;
+	if (start == segmentPorts) return "SEGMENT_PORTS has no room for them";
+	const std::string end = "portno_end = " + std::to_string(start + count - 1);
+	if (start == role.portnoStart) return "set [" + role.name + "] " + end;
+	for (PortRange &range : taken)
+		if (range.owner == role.name) range.start = start, range.end = start + count - 1;
+	return "set [" + role.name + "] portno_start = " + std::to_string(start) + ", " + end + ", and " +
+	       (role.type == RoleType::Mapperd ? "mapper_port of vlmcd" : "the keys of mapperd and vlmcd that name its port") + " to " +
+	       std::to_string(start);
+}
+
+/// Several reactors in a host (shards.h): all hosts alike, and ports for each.
+void checkReactors(const Config &config, Report &report)
+{
+	constexpr size_t kMostInAll = 63; // a segment has 64 waiters, one is the service's
+	const uint32_t reactors = config.reactors();
+	for (const HostConfig &host : config.hosts) {
+		if (host.reactors == reactors) continue;
+		report.error(whereReactors(config, report), "[hosts." + config.hosts.front().name + "] has reactors = " + std::to_string(reactors) + ", [hosts." + host.name + "] has " +
+		                                                std::to_string(host.reactors) + ": all hosts need the same number, for a volume must have its place in each");
+		return;
+	}
+	for (const RoleConfig &role : config.roles) {
+		if (role.type != RoleType::FileBlocker || role.nrThreads == 0 || role.nrThreads == reactors) continue;
+		report.error(report.where(role.name, "nr_threads"), role.name + ": nr_threads = " + std::to_string(role.nrThreads) + ", but its host has reactors = " + std::to_string(reactors) +
+		                                                        ", and each of them serves all its roles: write nr_threads = " + std::to_string(reactors) + ", or remove the line");
+	}
+	if (reactors == 1) return;
+	const Position at = whereReactors(config, report);
+	if (config.hosts.size() * reactors > kMostInAll)
+		report.error(at, std::to_string(config.hosts.size()) + " hosts with " + std::to_string(reactors) + " reactors each are too many: " +
+		                     std::to_string(kMostInAll) + " in all are possible. Lower reactors");
+	std::vector<PortRange> taken = portRanges(config);
+	const std::string each = "reactors = " + std::to_string(reactors) + ": ";
+	for (const RoleConfig &role : config.roles) {
+		if (!report.sound(role.name, "portno_start") || !report.sound(role.name, "portno_end") || role.portnoEnd < role.portnoStart) continue;
+		const uint32_t has = role.portnoEnd - role.portnoStart + 1;
+		if (role.type != RoleType::Vlmcd && has < reactors)
+			report.error(at, each + role.name + " needs a port for each and has " + std::to_string(has) + ": " +
+			                     roomFor(role, reactors, config.segmentPorts, taken));
+	}
+	for (const PortRange &range : portRanges(config)) {
+		const RoleConfig *const role = config.role(range.owner);
+		const bool divided = range.owner == "nbd" || (role && role->type == RoleType::Vlmcd);
+		if (!divided || range.end < range.start || range.end - range.start + 1 >= 2 * reactors) continue;
+		report.error(at, each + range.text() + " needs at least " + std::to_string(2 * reactors) + " ports, two for each: raise [" + range.section +
+		                     "] portno_end to " + std::to_string(range.start + 2 * reactors - 1));
 	}
 }
 
@@ -238,6 +310,7 @@ void checkConfig(const Config &config, uint64_t ramBytes, Report &report)
 	checkPeers(config, report);
 	checkDirectories(config, report);
 	checkHosts(config, report);
+	checkReactors(config, report);
 	checkNbd(config, report);
 	checkMemory(config, ramBytes, report);
 }

@@ -59,7 +59,7 @@ constexpr auto kKeys = std::to_array<ConfigKey>({
 	// ---- every role
 	{.section = S::AnyRole, .name = "portno_start", .type = T::Integer, .min = 0, .max = kMaxPort,
 	 .help = "First port of the role. vlmcd needs one for each volume client at a time; when all are used, further clients "
-	         "get E-LIMIT. The other roles have one port."},
+	         "get E-LIMIT. The other roles have one port for each reactor of their host."},
 	{.section = S::AnyRole, .name = "portno_end", .type = T::Integer, .min = 0, .max = kMaxPort,
 	 .help = "Last port of the role."},
 	{.section = S::AnyRole, .name = "log_level", .type = T::Integer, .defaultText = "1", .min = 0, .max = 3,
@@ -77,8 +77,8 @@ constexpr auto kKeys = std::to_array<ConfigKey>({
 	{.section = S::FileBlocker, .name = "direct", .type = T::Boolean, .defaultText = "true",
 	 .help = "Direct I/O, past the page cache. Where the file system refuses it, buffered I/O is used with a warning."},
 	{.section = S::FileBlocker, .name = "nr_threads", .type = T::Integer, .defaultText = "1", .min = 1, .max = 16,
-	 .help = "Reactors that serve this role. Only 1 so far.", .onlyNow = "1", .onlyStep = 3,
-	 .onlyWhy = "per-volume reactors"},
+	 .help = "Reactors that serve this role: as many as its host has ([hosts.NAME] reactors), which is also what is meant when "
+	         "the line is left out."},
 	{.section = S::FileBlocker, .name = "shared", .type = T::Boolean, .defaultText = "false",
 	 .help = "false: this host alone uses archip_dir, under an exclusive lock. Only false so far.", .onlyNow = "false",
 	 .onlyStep = 5, .onlyWhy = "locks for stores that several hosts share"},
@@ -119,8 +119,9 @@ constexpr auto kKeys = std::to_array<ConfigKey>({
 	         "[hosts.NAME] sections each role stands in exactly one; a gateway that stands in none does not run. A "
 	         "single host runs everything unless it says otherwise."},
 	{.section = S::Host, .name = "reactors", .type = T::Integer, .defaultText = "1", .min = 1, .max = 16,
-	 .help = "Threads of the process between which the volumes are dealt. Only 1 so far.", .onlyNow = "1", .onlyStep = 3,
-	 .onlyWhy = "per-volume reactors"},
+	 .help = "Threads of the process between which the volumes are dealt; each serves all roles of the process for its volumes. "
+	         "The same number in all hosts. Blockers and mapperd need one port for each (portno_start, portno_end); vlmcd and nbd "
+	         "divide theirs."},
 
 	// ---- known, not built yet
 	{.section = S::Top, .name = "USER", .step = kLaterStep},

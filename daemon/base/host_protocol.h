@@ -9,7 +9,8 @@
 //     {"type":"start", "host":"data", "waiter":1, "config":TEXT, "configFile":PATH, "trial":bool, "runDir":PATH,
 //      "stateDir":PATH, "createDirs":bool, "without":[ROLE]}   with file descriptors: segment, then the bell of every waiter
 //                                            in order. The roles in "without" stay stopped. First message over the socket
-//                                            pair, exactly once.
+//                                            pair, exactly once. "waiter": of its first reactor; the others have the next
+//                                            ones ([hosts.NAME] reactors of the configuration).
 //     {"type":"adopt"}                       over hosts/NAME.sock: from now on this connection is the supervisor's
 //     {"type":"stop"}                        drains and ends; SIGTERM does the same
 //     {"type":"stopRole", "role":NAME}       drains one role; the others go on

@@ -77,6 +77,8 @@ enum class Op : uint16_t {
 	CatOpen,        ///< sticky; succeeds when already open here
 	CatClose,       ///< E-NOTOPEN, E-BUSY with who
 	CatHealth,      ///< data out: a line "NAME\tE-IO\tmessage\n" for each volume that has stopped; serviced = bytes
+	CatLive,        ///< mapper's shard 0 to the others: volumes that are open there, by name, from behind the given one (size 0:
+	                ///< from the first) on. data out = VolumeInfo[], serviced = bytes; 0: no more
 
 	// ---- service to gateway, at its first port. data in = name (size bytes)
 	FrontClients = 128, ///< data out: who is connected to that volume, for an operator to read; serviced = bytes, 0 = nobody
@@ -159,7 +161,9 @@ struct AttachArgs {
 	Holder holder = Holder::Tool;
 	uint8_t readOnly = 0;
 	uint8_t onlyIfOpened = 0; ///< E-NOTOPEN unless somebody opened it explicitly (an attachment made anew does not ask again)
-	uint8_t reserved[45] = {};
+	uint8_t shard = 0;        ///< MapAttach: the composer's, of so many (base/shards.h); 0 of 0 is 0 of 1
+	uint8_t shards = 0;
+	uint8_t reserved[43] = {};
 };
 static_assert(sizeof(AttachArgs) == 48);
 
@@ -171,7 +175,8 @@ struct AttachReply {
 	uint8_t readOnly = 0;
 	uint8_t blockShift = 22;
 	uint64_t key = 0;         ///< goes with every request to sessionPort; see VolumeArgs
-	uint8_t reserved[8] = {};
+	uint8_t elsewhere = 0;    ///< 1: not attached. The composer of shardOf(volume) is the one to ask (base/shards.h)
+	uint8_t reserved[7] = {};
 };
 static_assert(sizeof(AttachReply) == 48);
 

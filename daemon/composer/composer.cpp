@@ -6,6 +6,7 @@
 //
 // VolAttach: a port is chosen and bound first (so that nothing has to be undone at the mapper when there is none), then the
 // client's request goes on to the mapper as MapAttach, and comes back with the volume. VolList goes through in the same way.
+// A volume that lives on another shard (base/shards.h) is not attached here: its client is told to ask there.
 //
 // Who dies: a client that is gone detaches nothing, so its sessions are looked for every kSweepMs, and when no port is free (the
 // mapper sees by itself who is gone, so that no volume is in use for that long). A session whose mapper is gone is of no use to
@@ -33,8 +34,9 @@ constexpr uint64_t kSweepMs = 2000;
 class Composer : public runtime::Peer, private runtime::PortHandler, private SessionHost {
 public:
 	Composer(const runtime::PeerContext &context, const RoleConfig &role)
-	    : m_reactor(context.reactor), m_role(role), m_log(roleLogger(role.name)),
-	      m_buffers(context.reactor.segment(), static_cast<xseg::PortNo>(role.portnoStart)),
+	    : m_reactor(context.reactor), m_shard(context.shard), m_role(roleOfShard(role, context.shard)),
+	      m_mapper(static_cast<xseg::PortNo>(role.mapperPort + context.shard.index)), m_log(roleLogger(role.name)),
+	      m_buffers(context.reactor.segment(), static_cast<xseg::PortNo>(m_role.portnoStart)),
 	      m_contexts(context.reactor.segment().geometry().requests), m_sweep(context.reactor, [this] { sweep(); }),
 	      m_removal(context.reactor, [this] { removeClosed(); })
 	{
@@ -62,7 +64,7 @@ private:
 	bool deadAreBusy(const VolumeId &volume);
 	uint32_t mapperLife() const
 	{
-		return runtime::portLife(m_reactor.segment(), static_cast<xseg::PortNo>(m_role.mapperPort));
+		return runtime::portLife(m_reactor.segment(), m_mapper);
 	}
 	void attached(xseg::RequestRef request);
 	Result<void> openSession(Session &session, AttachReply &reply, std::string name);
@@ -74,7 +76,9 @@ private:
 	Task<void> letGo(uint32_t handle);
 
 	runtime::Reactor &m_reactor;
-	const RoleConfig &m_role;
+	const Shard m_shard;
+	const RoleConfig m_role;     ///< mapperPort: shard 0's, for what goes by name
+	const xseg::PortNo m_mapper; ///< of our shard: where our volumes are
 	std::shared_ptr<spdlog::logger> m_log;
 	xseg::BufferPool m_buffers;
 	std::map<VolumeId, std::unique_ptr<Volume>> m_volumes;
@@ -170,7 +174,7 @@ void Composer::attach(xseg::RequestRef request)
 		runtime::respondControl(*m_control, std::move(request), tl::unexpected<Error>(std::move(error)));
 	};
 	if (m_stopping) return refuse({ErrorCode::Peer, "Cannot attach: " + m_role.name + " is stopping."});
-	const auto args = request.args<AttachArgs>();
+	auto args = request.args<AttachArgs>();
 	const uint64_t nameBytes = request->size;
 	if (args.holder > Holder::Tool || args.readOnly > 1 || args.onlyIfOpened > 1 || !nameBytes || nameBytes > kMaxNameBytes ||
 	    nameBytes > request.data().size())
@@ -183,6 +187,9 @@ void Composer::attach(xseg::RequestRef request)
 	context.step = IoContext::Step::Attach;
 	context.whole = (*session)->port().number();
 	++m_attaching;
+	args.shard = static_cast<uint8_t>(m_shard.index);
+	args.shards = static_cast<uint8_t>(m_shard.count);
+	request.setArgs(args);
 	request->op = static_cast<uint16_t>(Op::MapAttach);
 	m_control->forward(std::move(request), static_cast<xseg::PortNo>(m_role.mapperPort));
 }
@@ -222,6 +229,13 @@ void Composer::attached(xseg::RequestRef request)
 	if (code) {
 		remove(number);
 		m_control->respond(std::move(request), wireStatus(*code)); // with the mapper's message
+	} else if (request.args<AttachReply>().elsewhere) {
+		remove(number);
+		const auto reply = request.args<AttachReply>(); // whose volume it is, for the client
+		const bool ours = shardOf(reply.volume, m_shard.count) == m_shard.index;
+		const Result<void> told = ours ? Result<void>(failure(ErrorCode::Corrupt, "The mapper sends a client away from where its volume is."))
+		                               : Result<void>();
+		runtime::respondControl(*m_control, std::move(request), told);
 	} else if (mapperLife() != session.origin().mapperLife) {
 		remove(number); // a handle of a mapper that is gone is worth nothing
 		const std::string text = "Cannot attach to " + printable(name) + ": mapperd has just stopped.";
@@ -247,7 +261,8 @@ void Composer::attached(xseg::RequestRef request)
 
 Result<void> Composer::openSession(Session &session, AttachReply &reply, std::string name)
 {
-	if (reply.volume.isZero() || reply.blockShift != kBlockShift || reply.sizeBytes > kMaxVolumeBytes || reply.readOnly > 1)
+	if (reply.volume.isZero() || reply.blockShift != kBlockShift || reply.sizeBytes > kMaxVolumeBytes || reply.readOnly > 1 ||
+	    shardOf(reply.volume, m_shard.count) != m_shard.index)
 		return failure(ErrorCode::Corrupt, "Cannot attach " + name + ": the mapper describes a volume that cannot exist.");
 	auto &volume = m_volumes[reply.volume];
 	if (!volume) {
@@ -258,7 +273,7 @@ Result<void> Composer::openSession(Session &session, AttachReply &reply, std::st
 	volume->sizeBytes = reply.sizeBytes;
 	++volume->sessions;
 	BlockIo::Route route;
-	route.mapper = static_cast<xseg::PortNo>(m_role.mapperPort);
+	route.mapper = m_mapper;
 	route.blocker = static_cast<xseg::PortNo>(m_role.blockerPort);
 	route.mapperLife = session.origin().mapperLife;
 	route.handle = reply.handle;
@@ -373,7 +388,7 @@ Task<Result<void>> Composer::detachFromMapper(uint32_t handle)
 	MapArgs args;
 	args.handle = handle;
 	request.setArgs(args);
-	const xseg::RequestRef reply = co_await m_caller->call(std::move(request), static_cast<xseg::PortNo>(m_role.mapperPort));
+	const xseg::RequestRef reply = co_await m_caller->call(std::move(request), m_mapper);
 	Result<void> result = runtime::controlResult(reply, "Cannot detach a volume");
 	if (!result && result.error().code == ErrorCode::Peer) result = {}; // it has gone, and the attachment with it
 	co_return std::move(result);

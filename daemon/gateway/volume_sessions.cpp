@@ -14,6 +14,7 @@ namespace {
 
 constexpr uint32_t kControlInflight = 64;
 constexpr uint32_t kListBytes = 64 * 1024;
+constexpr unsigned kAttachHops = 4; ///< the name may go to another volume between two of them
 constexpr uint16_t kStateLive = 1;
 constexpr uint64_t kWatchMs = 500;     ///< an idle session learns this late that its composer has gone
 constexpr uint64_t kOpenRetryMs = 50;
@@ -140,7 +141,26 @@ Task<Result<AttachReply>> VolumeSessions::attachPatiently(std::string name)
 	}
 }
 
+xseg::PortNo VolumeSessions::composerOf(uint32_t shard) const
+{
+	const uint32_t count = m_options.shard.count;
+	if (count == 1) return m_options.composerPort;
+	return static_cast<xseg::PortNo>(portsOfShard(m_options.composerPort, m_options.composerPortEnd, {shard, count}).first);
+}
+
+/// At the composer of the volume's shard, which is found out by asking our own.
 Task<Result<AttachReply>> VolumeSessions::attach(std::string name, bool onlyIfOpened)
+{
+	uint32_t shard = m_options.shard.index;
+	for (unsigned hops = 0; hops < kAttachHops; ++hops) {
+		Result<AttachReply> attached = co_await attachAt(composerOf(shard), name, onlyIfOpened);
+		if (!attached || !attached->elsewhere) co_return std::move(attached);
+		shard = shardOf(attached->volume, m_options.shard.count);
+	}
+	co_return failure(ErrorCode::Peer, "Cannot open " + name + ": its name changes hands all the time. Try again.");
+}
+
+Task<Result<AttachReply>> VolumeSessions::attachAt(xseg::PortNo composer, std::string name, bool onlyIfOpened)
 {
 	ARCHIPELAGO_ASSERT(!name.empty() && name.size() <= kMaxNameBytes);
 	xseg::RequestRef request = co_await m_caller->acquire(kControlBytes);
@@ -152,7 +172,7 @@ Task<Result<AttachReply>> VolumeSessions::attach(std::string name, bool onlyIfOp
 	args.holder = m_options.holder;
 	args.onlyIfOpened = onlyIfOpened;
 	request.setArgs(args);
-	const xseg::RequestRef reply = co_await m_caller->call(std::move(request), m_options.composerPort);
+	const xseg::RequestRef reply = co_await m_caller->call(std::move(request), composer);
 	const Result<void> result = runtime::controlResult(reply, "Cannot open " + name);
 	if (!result) co_return tl::unexpected<Error>(result.error());
 	const auto attached = reply.args<AttachReply>();
@@ -293,7 +313,7 @@ Task<Result<std::vector<std::string>>> VolumeSessions::list()
 		ListArgs args;
 		args.cursor = cursor;
 		request.setArgs(args);
-		const xseg::RequestRef reply = co_await m_caller->call(std::move(request), m_options.composerPort);
+		const xseg::RequestRef reply = co_await m_caller->call(std::move(request), composerOf(m_options.shard.index));
 		const Result<void> result = runtime::controlResult(reply, "Cannot list volumes");
 		if (!result) co_return tl::unexpected<Error>(result.error());
 		const auto data = reply.data();

@@ -11,9 +11,13 @@
 // When composer or mapper die, sessions are attached anew by their name, and it must be the same volume, not smaller: else
 // their I/O fails, because what was written to one volume must not go on in another. It is tried again as long as it takes;
 // an open() that comes meanwhile waits for some seconds.
+//
+// With several shards (base/shards.h) a volume can be opened from any of them; but its composer is on the thread of its own shard, so
+// that is where I/O should come from.
 #pragma once
 
 #include "daemon/base/log.h"
+#include "daemon/base/shards.h"
 #include "daemon/gateway/volume_session.h"
 #include "daemon/runtime/task.h"
 
@@ -59,7 +63,8 @@ class VolumeSessions : private runtime::PortHandler, private SessionHost {
 public:
 	struct Options {
 		xseg::PortNo firstPort = 0, lastPort = 0; ///< the first is for control, the others for volumes
-		xseg::PortNo composerPort = 0;
+		xseg::PortNo composerPort = 0, composerPortEnd = 0; ///< vlmcd's range; the end only matters with several shards
+		Shard shard;
 		Holder holder = Holder::Tool;
 		bool onlyOpened = false; ///< volumes must have been opened explicitly
 		std::function<std::string(std::string_view name)> clients; ///< who is connected to a volume, in words; empty: nobody
@@ -93,6 +98,8 @@ private:
 	spdlog::logger &log() override { return m_log; }
 	void tellClients(runtime::ServedPort &port, xseg::RequestRef request);
 	runtime::Task<Result<AttachReply>> attach(std::string name, bool onlyIfOpened);
+	runtime::Task<Result<AttachReply>> attachAt(xseg::PortNo composer, std::string name, bool onlyIfOpened);
+	xseg::PortNo composerOf(uint32_t shard) const;
 	runtime::Task<Result<AttachReply>> attachPatiently(std::string name);
 	runtime::Task<void> bringBack(VolumeSession &session);
 	runtime::Task<Result<void>> detach(AttachReply attached);

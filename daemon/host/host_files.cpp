@@ -4,6 +4,8 @@
 // Lock first, then the pid file: whoever reads a pid file checks the lock, so a stale one is harmless.
 #include "daemon/host/host_files.h"
 
+#include "daemon/runtime/reactor_thread.h"
+
 #include <fcntl.h>
 #include <sys/file.h>
 #include <sys/stat.h>
@@ -28,6 +30,17 @@ int livingPid(const std::string &path)
 	return processStartTime(pid) == started ? pid : 0;
 }
 
+/// A second descriptor of the lock goes into the ring, for as long as the ring lives. On the reactor's thread.
+runtime::Task<Result<void>> holdForever(runtime::Reactor &reactor, int lock)
+{
+	xseg::UniqueFd copy(fcntl(lock, F_DUPFD_CLOEXEC, 3));
+	if (!copy) co_return systemFailure(errno, "Cannot duplicate the alive lock");
+	Result<runtime::HeldFile> held = reactor.hold(std::move(copy));
+	if (!held) co_return tl::unexpected<Error>(held.error());
+	held->abandon();
+	co_return Result<void>{};
+}
+
 } // namespace
 
 std::string hostFile(const std::string &runDir, const std::string &host, const char *suffix)
@@ -50,8 +63,9 @@ unsigned long long processStartTime(int pid)
 	return std::strtoull(field.c_str(), nullptr, 10);
 }
 
-runtime::Task<Result<void>> claimHostFiles(runtime::Reactor &reactor, const std::string &runDir, const std::string &host)
+runtime::Task<Result<void>> claimHostFiles(std::vector<runtime::Reactor *> reactors, const std::string &runDir, const std::string &host)
 {
+	runtime::Reactor &reactor = *reactors.front();
 	const std::string dir = runDir + "/hosts";
 	if (mkdir(dir.c_str(), 0750) != 0 && errno != EEXIST) co_return systemFailure(errno, "Cannot make " + dir);
 	const std::string alivePath = hostFile(runDir, host, ".alive"), pidPath = hostFile(runDir, host, ".pid");
@@ -67,9 +81,12 @@ runtime::Task<Result<void>> claimHostFiles(runtime::Reactor &reactor, const std:
 			                                       " have not ended after 30 s. Is the disk stuck? Look at the kernel log, then start again.");
 		co_await reactor.sleepMs(step);
 	}
-	Result<runtime::HeldFile> held = reactor.hold(std::move(alive));
-	if (!held) co_return tl::unexpected<Error>(held.error());
-	held->abandon(); // for as long as the ring lives
+	for (runtime::Reactor *each : reactors) {
+		std::function<runtime::Task<Result<void>>()> job = [each, fd = alive.get()] { return holdForever(*each, fd); };
+		Result<void> held = co_await runtime::runOn(reactor, *each, std::move(job));
+		if (!held) co_return std::move(held);
+	}
+	alive.reset();
 
 	std::string boot;
 	std::getline(std::ifstream("/proc/sys/kernel/random/boot_id"), boot);

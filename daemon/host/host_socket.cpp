@@ -26,7 +26,7 @@ Result<void> HostSocket::open()
 	m_socket.reset(socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0));
 	if (!m_socket) return systemFailure(errno, "Cannot make a socket");
 	unlink(m_path.c_str());
-	const mode_t before = umask(0177); // this process has one thread that makes files
+	const mode_t before = umask(0177); // before any role starts: no other thread makes files yet
 	const int bound = bind(m_socket.get(), address->get(), sizeof address->address);
 	const int why = errno;
 	umask(before);

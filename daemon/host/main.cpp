@@ -3,7 +3,8 @@
 //
 // archip-host: runs the roles of one host process. Started by the supervisor with one end of a socket pair, over which come
 // the segment, the bells and the configuration (daemon/base/host_protocol.h). Ends on {"stop"}, SIGTERM or SIGINT, after
-// draining; goes on when its supervisor dies.
+// draining; goes on when its supervisor dies. With `reactors` above 1 every role runs on each of so many threads
+// (daemon/base/shards.h); this one, the first, is the host's own as well.
 #include "daemon/base/config.h"
 #include "daemon/base/log.h"
 #include "daemon/composer/composer.h"
@@ -12,6 +13,8 @@
 #include "daemon/host/host_socket.h"
 #include "daemon/mapper/mapper.h"
 #include "daemon/runtime/host_process.h"
+#include "daemon/runtime/reactor_thread.h"
+#include "daemon/runtime/sharded_peer.h"
 #include "daemon/store/blocker.h"
 
 #include <poll.h>
@@ -99,6 +102,38 @@ std::unique_ptr<runtime::Peer> makePeer(const runtime::PeerContext &context, con
 	return nullptr;
 }
 
+/// The parts of a role on all shards of this host; empty when the configuration names no such role.
+std::vector<std::unique_ptr<runtime::Peer>> makeShards(std::span<const runtime::PeerContext> shards, const std::string &name)
+{
+	if (name == "nbd") return gateway::nbd::makeNbdGatewayShards(shards);
+	const RoleConfig *role = shards.front().config.role(name);
+	if (role && role->type == RoleType::FileBlocker) return store::makeBlockerShards(shards, *role);
+	std::vector<std::unique_ptr<runtime::Peer>> out;
+	for (const runtime::PeerContext &shard : shards)
+		if (auto peer = makePeer(shard, name)) out.push_back(std::move(peer));
+	return out;
+}
+
+/// A role on all reactors, as one peer.
+std::unique_ptr<runtime::Peer> makeRole(const std::vector<runtime::Reactor *> &reactors, const runtime::PeerContext &context,
+                                        const std::string &name)
+{
+	const auto count = static_cast<uint32_t>(reactors.size());
+	if (count == 1) return makePeer(context, name);
+	std::vector<runtime::PeerContext> shards;
+	for (uint32_t index = 0; index < count; ++index) {
+		runtime::PeerContext shard(*reactors[index], context.config);
+		shard.runDir = context.runDir;
+		shard.trial = context.trial;
+		shard.createDirs = context.createDirs;
+		shard.shard = {index, count};
+		shards.push_back(std::move(shard));
+	}
+	auto peers = makeShards(shards, name);
+	if (peers.empty()) return nullptr;
+	return std::make_unique<runtime::ShardedPeer>(reactors, std::move(peers));
+}
+
 /// A volume mounted on its own node must not deadlock under memory pressure: our writes are what frees memory. Each of these
 /// needs privileges that a trial may lack; without them everything works, only less safely under pressure.
 void hardenAgainstMemoryPressure(spdlog::logger &log)
@@ -118,14 +153,16 @@ void tell(xseg::FdChannel &link, const json &message)
 
 class Host {
 public:
-	Host(xseg::FdChannel link, StartOrder order, runtime::Reactor &reactor, const Config &config, int signalFd)
-	    : m_link(std::make_shared<xseg::FdChannel>(std::move(link))), m_order(std::move(order)), m_reactor(reactor),
-	      m_log(roleLogger("host")), m_signalFd(signalFd),
-	      m_process(context(config), rolesOf(config, m_order.host), makePeer,
+	/// `reactors`: one for each shard; the first is that of this thread, on which everything here happens.
+	Host(xseg::FdChannel link, StartOrder order, std::vector<runtime::Reactor *> reactors, const Config &config, int signalFd)
+	    : m_link(std::make_shared<xseg::FdChannel>(std::move(link))), m_order(std::move(order)), m_reactors(std::move(reactors)),
+	      m_reactor(*m_reactors.front()), m_log(roleLogger("host")), m_signalFd(signalFd),
+	      m_process(context(config), rolesOf(config, m_order.host),
+	                [this](const runtime::PeerContext &context, const std::string &role) { return makeRole(m_reactors, context, role); },
 	                [this](const std::string &role, HostProcess::State state) {
 		                tell(*m_link, {{"type", "role"}, {"role", role}, {"state", std::string(runtime::stateName(state))}});
 	                }),
-	      m_socket(reactor, hostFile(m_order.runDir, m_order.host, ".sock"), [this] { return hello(); },
+	      m_socket(m_reactor, hostFile(m_order.runDir, m_order.host, ".sock"), [this] { return hello(); },
 	               [this](xseg::FdChannel channel) { runtime::spawn(watch(std::make_shared<xseg::FdChannel>(std::move(channel)))); })
 	{
 	}
@@ -150,7 +187,7 @@ private:
 
 	Task<void> main()
 	{
-		Result<void> claimed = co_await claimHostFiles(m_reactor, m_order.runDir, m_order.host);
+		Result<void> claimed = co_await claimHostFiles(m_reactors, m_order.runDir, m_order.host);
 		if (!claimed) {
 			fail("", claimed.error());
 			co_return;
@@ -288,6 +325,7 @@ private:
 
 	std::shared_ptr<xseg::FdChannel> m_link; ///< the supervisor's
 	StartOrder m_order;
+	const std::vector<runtime::Reactor *> m_reactors;
 	runtime::Reactor &m_reactor;
 	std::shared_ptr<spdlog::logger> m_log;
 	int m_signalFd;
@@ -343,11 +381,24 @@ int hostMain(int controlFd)
 	order->fds.clear();
 	if (bells.size() > segment->geometry().waiters) return refuse(link, Error{ErrorCode::Failed, "The supervisor sent more bells than the segment has waiters."});
 
+	const uint32_t shards = parsed.config.reactors();
+	if (uint64_t{order->waiter} + shards > bells.size())
+		return refuse(link, Error{ErrorCode::Failed, "The supervisor sent " + std::to_string(bells.size()) + " bells, too few for " +
+		                                                 std::to_string(shards) + " reactors from waiter " + std::to_string(order->waiter) + " on."});
 	runtime::Reactor::Options options;
 	options.waiter = order->waiter;
 	auto reactor = runtime::Reactor::create(*segment, bells, options);
 	if (!reactor) return refuse(link, reactor.error());
-	Host host(std::move(link), std::move(*order), **reactor, parsed.config, signalFd.get());
+	std::vector<std::unique_ptr<runtime::ReactorThread>> threads;
+	std::vector<runtime::Reactor *> reactors{reactor->get()};
+	while (reactors.size() < shards) {
+		++options.waiter;
+		auto thread = runtime::ReactorThread::start(*segment, bells, options, "reactor-" + std::to_string(reactors.size()));
+		if (!thread) return refuse(link, thread.error());
+		reactors.push_back(&(*thread)->reactor());
+		threads.push_back(std::move(*thread));
+	}
+	Host host(std::move(link), std::move(*order), std::move(reactors), parsed.config, signalFd.get());
 	return host.run();
 }
 

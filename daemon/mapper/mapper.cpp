@@ -11,6 +11,7 @@
 // Create ends with a MapRecord, which must get in however many wait for it.
 #include "daemon/mapper/mapper.h"
 
+#include "daemon/mapper/name_router.h"
 #include "daemon/mapper/open_volumes.h"
 
 #include <algorithm>
@@ -39,13 +40,15 @@ class Mapper : public runtime::Peer, private runtime::PortHandler {
 public:
 	Mapper(const runtime::PeerContext &context, const RoleConfig &role, const MapperOptions &options)
 		: m_reactor(context.reactor),
-		  m_role(role),
+		  m_shard(context.shard),
+		  m_role(roleOfShard(role, context.shard)),
+		  m_firstPort(portNo(role.portnoStart)),
 		  m_blockerbRole(roleAt(context.config, role.blockerbPort)),
 		  m_blockermRole(roleAt(context.config, role.blockermPort)),
 		  m_log(roleLogger(role.name)),
 		  m_bootId(options.bootId),
 		  m_limits(options.limits),
-		  m_budget(role.mapCacheBytes)
+		  m_budget(m_role.mapCacheBytes)
 	{}
 
 	Task<Result<void>> start() override;
@@ -58,7 +61,7 @@ private:
 		Op op;
 		Handler handler;
 	};
-	static const Operation kControlOperations[9];
+	static const Operation kControlOperations[10];
 
 	/// A request that is being worked on.
 	class InHand {
@@ -89,7 +92,9 @@ private:
 	Task<void> mapFlush(xseg::RequestRef request);
 
 	// by name
-	Task<void> control(Handler handler, xseg::RequestRef request);
+	Task<void> control(const Operation &operation, xseg::RequestRef request);
+	Task<void> routed(const Operation &operation, xseg::RequestRef request);
+	bool mayAskByName(const xseg::RequestRef &request) const;
 	Result<std::string> nameOf(const xseg::RequestRef &request) const;
 	void respond(xseg::RequestRef request, const Result<void> &result);
 	template <typename T> void respond(xseg::RequestRef request, const Result<T> &result);
@@ -99,11 +104,14 @@ private:
 	Task<void> catInfo(xseg::RequestRef request);
 	Task<void> catList(xseg::RequestRef request);
 	Task<void> catHealth(xseg::RequestRef request);
+	Task<void> catLive(xseg::RequestRef request);
 	/// A name in, nothing out.
 	template <auto kOperation> Task<void> byName(xseg::RequestRef request);
 
 	runtime::Reactor &m_reactor;
+	const Shard m_shard;
 	const RoleConfig m_role;
+	const xseg::PortNo m_firstPort; ///< of shard 0
 	const std::string m_blockerbRole, m_blockermRole;
 	std::shared_ptr<spdlog::logger> m_log;
 	std::optional<BootId> m_bootId;
@@ -115,6 +123,7 @@ private:
 	std::optional<runtime::Caller> m_caller;
 	std::optional<ObjectClient> m_blockerb, m_blockerm;
 	std::optional<OpenVolumes> m_volumes;
+	std::optional<NameRouter> m_router; ///< shard 0 of several
 
 	uint32_t m_inHand = 0;   ///< counted against nr_ops
 	uint32_t m_waiting = 0;  ///< for a Create of somebody else's, or trims: not counted
@@ -141,10 +150,11 @@ Task<Result<void>> Mapper::start()
 	}
 	m_port = std::move(*port);
 	m_caller.emplace(*m_port);
-	m_blockerb.emplace(*m_caller, portNo(m_role.blockerbPort), m_blockerbRole);
-	m_blockerm.emplace(*m_caller, portNo(m_role.blockermPort), m_blockermRole);
-	const VolumeContext context{m_reactor, *m_blockerb, *m_blockerm, m_budget, *m_bootId, *m_log, m_limits};
+	m_blockerb.emplace(*m_caller, portNo(m_role.blockerbPort), m_blockerbRole, m_shard);
+	m_blockerm.emplace(*m_caller, portNo(m_role.blockermPort), m_blockermRole, m_shard);
+	const VolumeContext context{m_reactor, *m_blockerb, *m_blockerm, m_budget, *m_bootId, *m_log, m_limits, m_shard};
 	m_volumes.emplace(context, m_reactor.segment());
+	if (m_shard.count > 1 && m_shard.index == 0) m_router.emplace(*m_port, *m_caller, *m_blockerm, m_firstPort, m_shard.count);
 	m_stopping = false;
 	m_log->info("serves port {}", m_role.portnoStart);
 	co_return Result<void>{};
@@ -161,6 +171,7 @@ Task<Result<void>> Mapper::stop()
 	co_await m_reactor.sleepMs(0);
 	while (m_inHand || m_waiting || m_caller->outstanding() || !m_port->idle()) co_await m_reactor.sleepMs(kStopPollMs);
 
+	m_router.reset();
 	m_volumes.reset();
 	m_blockerb.reset();
 	m_blockerm.reset();
@@ -178,7 +189,7 @@ void Mapper::count(int change)
 
 void Mapper::onReply(ServedPort &, xseg::RequestRef request)
 {
-	m_caller->deliver(request); // every reply is to a call of ours: we forward nothing
+	m_caller->deliver(request); // every reply is to a call of ours, or to what the router has passed on
 }
 
 void Mapper::onRequest(ServedPort &port, xseg::RequestRef request)
@@ -199,7 +210,9 @@ void Mapper::onRequest(ServedPort &port, xseg::RequestRef request)
 	const auto *known = std::ranges::find(kControlOperations, op, &Operation::op);
 	if (known == std::end(kControlOperations))
 		return respond(std::move(request), failure(ErrorCode::Unsupported, "mapperd does not know this operation."));
-	runtime::spawn(control(known->handler, std::move(request)));
+	if (!mayAskByName(request))
+		return respond(std::move(request), failure(ErrorCode::Invalid, "Volumes are asked for by name at the mapper's first port."));
+	runtime::spawn(control(*known, std::move(request)));
 }
 
 // ---- blocks
@@ -390,13 +403,44 @@ Task<void> Mapper::mapFlush(xseg::RequestRef request)
 
 // ---- operations by name
 
-Task<void> Mapper::control(Handler handler, xseg::RequestRef request)
+Task<void> Mapper::control(const Operation &operation, xseg::RequestRef request)
 {
 	InHand hand(*this);
 	++m_controls;
-	co_await (this->*handler)(std::move(request));
+	if (m_router)
+		co_await routed(operation, std::move(request));
+	else
+		co_await (this->*operation.handler)(std::move(request));
 	--m_controls;
 	m_less.wakeAll();
+}
+
+/// The locks of names are shard 0's: nobody else may come to another shard by name. (Handles are each shard's own.)
+bool Mapper::mayAskByName(const xseg::RequestRef &request) const
+{
+	if (m_shard.index == 0 || static_cast<Op>(request->op) == Op::MapDetach) return true;
+	const uint16_t hops = std::clamp<uint16_t>(request->npath, 1, XS_MAX_HOPS);
+	return request->path[hops - 1] >> 16 == m_firstPort;
+}
+
+Task<void> Mapper::routed(const Operation &operation, xseg::RequestRef request)
+{
+	switch (operation.op) {
+	case Op::MapAttach:
+	case Op::CatCreate:
+	case Op::CatInfo:
+	case Op::CatRemove:
+	case Op::CatOpen:
+	case Op::CatClose: {
+		Result<std::string> name = nameOf(request);
+		if (!name) break; // the handler says so
+		NameRouter::Routed mine = co_await m_router->route(operation.op, std::move(request), std::move(*name));
+		if (mine.request) co_await (this->*operation.handler)(std::move(mine.request));
+		co_return;
+	}
+	default: break;
+	}
+	co_await (this->*operation.handler)(std::move(request));
 }
 
 /// The name in a request: `size` bytes at the start of its data.
@@ -426,9 +470,10 @@ template <typename T> void Mapper::respond(xseg::RequestRef request, const Resul
 Task<void> Mapper::mapAttach(xseg::RequestRef request)
 {
 	const auto args = request.args<AttachArgs>();
-	const uint16_t hops = std::clamp<uint16_t>(request->npath, 1, XS_MAX_HOPS);
+	// Another shard got it from shard 0, and that from the composer.
+	const uint16_t least = m_shard.index == 0 ? 1 : 2, hops = std::clamp<uint16_t>(request->npath, least, XS_MAX_HOPS);
 	Attacher by;
-	by.client = request->path[hops - 1];
+	by.client = request->path[hops - least];
 	by.origin = request->path[0];
 	Result<AttachReply> reply;
 	Result<std::string> name = nameOf(request);
@@ -506,6 +551,7 @@ Task<void> Mapper::catList(xseg::RequestRef request)
 		respond(std::move(request), Result<void>(tl::unexpected(std::move(page.error()))));
 		co_return;
 	}
+	if (m_router) co_await m_router->addLiveState(page->volumes);
 	const std::span<std::byte> data = request.data();
 	const size_t bytes = page->volumes.size() * sizeof(VolumeInfo);
 	if (bytes > data.size()) { // it had the room, before somebody changed it
@@ -522,14 +568,34 @@ Task<void> Mapper::catList(xseg::RequestRef request)
 
 Task<void> Mapper::catHealth(xseg::RequestRef request)
 {
+	const size_t room = request.data().size();
+	std::string lines;
+	if (room >= kControlBytes) {
+		lines = m_volumes->health(room);
+		if (m_router) co_await m_router->addHealth(lines, room);
+	}
 	const std::span<std::byte> data = request.data();
-	if (data.size() < kControlBytes) {
+	if (room < kControlBytes || data.size() < lines.size()) { // it had the room, before somebody changed it
 		respond(std::move(request), failure(ErrorCode::Invalid, "The request has no room for an answer."));
 		co_return;
 	}
-	const std::string lines = m_volumes->health(data.size());
 	if (!lines.empty()) std::memcpy(data.data(), lines.data(), lines.size());
 	request->serviced = lines.size();
+	respond(std::move(request), Result<void>{});
+}
+
+Task<void> Mapper::catLive(xseg::RequestRef request)
+{
+	const Result<std::string> after = nameOf(request);
+	if (!after) {
+		respond(std::move(request), Result<void>(tl::unexpected(after.error())));
+		co_return;
+	}
+	const std::span<std::byte> data = request.data();
+	const std::vector<VolumeInfo> rows = m_volumes->live(*after, data.size() / sizeof(VolumeInfo));
+	request.alter(); // the name is overwritten
+	if (!rows.empty()) std::memcpy(data.data(), rows.data(), rows.size() * sizeof(VolumeInfo));
+	request->serviced = rows.size() * sizeof(VolumeInfo);
 	respond(std::move(request), Result<void>{});
 }
 
@@ -554,6 +620,7 @@ const Mapper::Operation Mapper::kControlOperations[] = {
 	{Op::CatOpen, &Mapper::byName<&OpenVolumes::open>},
 	{Op::CatClose, &Mapper::byName<&OpenVolumes::close>},
 	{Op::CatHealth, &Mapper::catHealth},
+	{Op::CatLive, &Mapper::catLive},
 };
 
 } // namespace

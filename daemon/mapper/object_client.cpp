@@ -65,7 +65,8 @@ runtime::Task<Result<void>> ObjectClient::send(Op op, const ObjectName &object, 
 	request->offset = offset;
 	request->flags = durability == Durability::WithThisWrite ? kFlagFua : 0u;
 	if (!bytes.empty()) std::memcpy(request.data().data(), bytes.data(), bytes.size());
-	xseg::RequestRef reply = co_await m_caller.call(std::move(request), m_port);
+	const xseg::PortNo to = portOf(object.id().kind, object.id().volume);
+	xseg::RequestRef reply = co_await m_caller.call(std::move(request), to);
 	if (auto error = errorOf(reply, "object " + printable(object.text()))) co_return tl::unexpected(std::move(*error));
 	co_return Result<void>{};
 }
@@ -74,8 +75,9 @@ runtime::Task<Result<void>> ObjectClient::send(Op op, VolumeId volume)
 {
 	const ObjectName any = ObjectName::data(volume, 0, 0);
 	xseg::RequestRef request = co_await prepare(op, any, 0);
-	xseg::RequestRef reply = co_await m_caller.call(std::move(request), m_port);
-	const bool ofAll = volume.isZero();
+	const bool ofAll = volume.isZero(); // our own shard's: it syncs the filesystem, and so what the others wrote
+	const auto to = static_cast<xseg::PortNo>(m_port + (ofAll ? m_shard.index : shardOf(volume, m_shard.count)));
+	xseg::RequestRef reply = co_await m_caller.call(std::move(request), to);
 	const std::string what = ofAll ? "sync of the store" : "sync of the data of volume " + volumeIdText(volume);
 	if (auto error = errorOf(reply, what)) co_return tl::unexpected(std::move(*error));
 	co_return Result<void>{};
@@ -85,7 +87,8 @@ runtime::Task<Result<Bytes>> ObjectClient::readWhole(const ObjectName &object, u
 {
 	for (uint32_t room = roundUp(guess, kSector);;) {
 		xseg::RequestRef request = co_await prepare(Op::ObjRead, object, room);
-		xseg::RequestRef reply = co_await m_caller.call(std::move(request), m_port);
+		const xseg::PortNo to = portOf(object.id().kind, object.id().volume);
+		xseg::RequestRef reply = co_await m_caller.call(std::move(request), to);
 		if (auto error = errorOf(reply, "object " + printable(object.text())))
 			co_return tl::unexpected(std::move(*error));
 		const uint64_t there = reply->serviced;
@@ -140,7 +143,8 @@ runtime::Task<Result<ObjectClient::ListPage>> ObjectClient::list(const ListArgs 
 	request->op = static_cast<uint16_t>(Op::ObjList);
 	request->data_len = bytes;
 	request.setArgs(args);
-	xseg::RequestRef reply = co_await m_caller.call(std::move(request), m_port);
+	const xseg::PortNo to = portOf(args.kind, args.volume);
+	xseg::RequestRef reply = co_await m_caller.call(std::move(request), to);
 	if (auto error = errorOf(reply, "listing")) co_return tl::unexpected(std::move(*error));
 
 	const uint64_t used = reply->serviced;

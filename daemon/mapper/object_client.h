@@ -1,13 +1,15 @@
 // SPDX-FileCopyrightText: The Archipelago project
 // SPDX-License-Identifier: GPL-3.0-or-later
 //
-// ObjectClient: one blocker, as the mapper's coroutines see it. Each call is one request (readWhole: a second one when the
+// ObjectClient: one blocker with its shards, as the mapper's coroutines see it. An object is asked of the shard of its volume,
+// whoever asks, and a name of shard 0: so no two of the blocker's stores touch the same file (daemon/base/shards.h). Each call is one request (readWhole: a second one when the
 // object is larger than guessed) and waits for its answer; a blocker that is not there answers E-PEER at once.
 //
 // What comes back is another process's word: lengths are checked against the buffer, and objects are copied out of the
 // segment before anybody decodes them. Names and bytes passed in must live until the call is done.
 #pragma once
 
+#include "daemon/base/shards.h"
 #include "daemon/mapper/map_format.h"
 #include "daemon/runtime/served_port.h"
 
@@ -19,11 +21,12 @@ enum class Durability : uint8_t { Later, WithThisWrite }; ///< WithThisWrite: kF
 
 class ObjectClient {
 public:
-	/// `role`: what the configuration calls the blocker at `port`, for messages.
-	ObjectClient(runtime::Caller &caller, xseg::PortNo port, std::string role)
+	/// `role`: what the configuration calls the blocker at `port`, for messages. `shard`: ours; port is that of shard 0.
+	ObjectClient(runtime::Caller &caller, xseg::PortNo port, std::string role, Shard shard = {})
 		: m_caller(caller),
 		  m_port(port),
-		  m_role(std::move(role))
+		  m_role(std::move(role)),
+		  m_shard(shard)
 	{}
 
 	/// All of an object. `guess`: bytes that most objects of the kind stay below. E-NOTFOUND, E-CORRUPT (longer than
@@ -61,6 +64,10 @@ private:
 	runtime::Task<Result<void>> send(Op op, VolumeId volume);
 	/// Empty when the request was carried out.
 	std::optional<Error> errorOf(const xseg::RequestRef &reply, const std::string &what) const;
+	xseg::PortNo portOf(ObjectKind kind, const VolumeId &volume) const
+	{
+		return kind == ObjectKind::Name ? m_port : static_cast<xseg::PortNo>(m_port + shardOf(volume, m_shard.count));
+	}
 	struct ListPage {
 		std::vector<ObjectId> ids;
 		std::vector<std::string> names;
@@ -71,6 +78,7 @@ private:
 	runtime::Caller &m_caller;
 	xseg::PortNo m_port;
 	std::string m_role;
+	const Shard m_shard;
 };
 
 } // namespace archipelago::mapper

@@ -111,6 +111,16 @@ void OpenVolumes::addLiveState(VolumeInfo &info) const
 	}
 }
 
+std::vector<VolumeInfo> OpenVolumes::live(const std::string &after, size_t maxVolumes) const
+{
+	std::vector<VolumeInfo> rows;
+	for (auto at = m_volumes.upper_bound(after); at != m_volumes.end() && rows.size() < maxVolumes; ++at) {
+		rows.push_back(Catalog::describe(at->second->map->header()));
+		addLiveState(rows.back());
+	}
+	return rows;
+}
+
 std::string OpenVolumes::health(size_t maxBytes) const
 {
 	std::string lines;
@@ -142,6 +152,9 @@ runtime::Task<Result<OpenVolume *>> OpenVolumes::take(std::string name)
 	}
 	Result<FoundVolume> found = co_await m_catalog.find(name);
 	if (!found) co_return cannot("open", name, found.error(), kNothingChanged);
+	if (shardOf(found->header.volume, m_context.shard.count) != m_context.shard.index)
+		co_return failure(ErrorCode::Peer, fmt::format("Cannot open volume {}: the name has just changed hands. Nothing was "
+		                                               "changed. Try again.", shown(name)));
 	Result<std::unique_ptr<VolumeMap>> map = co_await VolumeMap::open(m_context, std::move(*found));
 	if (!map) co_return cannot("open", name, map.error(), "It stays closed, its data as it was.");
 	auto volume = std::make_unique<OpenVolume>();

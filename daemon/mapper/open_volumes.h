@@ -16,6 +16,9 @@
 //
 // Errors are complete sentences for operators (ux.md's recipe: what cannot be done, why, how things stand, what to do).
 // Each operation holds the lock of its name. One thread.
+//
+// A mapper with several shards has one of these in each, for the volumes of that shard; shard 0 finds out which it is and keeps the
+// name meanwhile (name_router.h). A volume of another shard is not opened here, whoever asks.
 #pragma once
 
 #include "daemon/mapper/attachments.h"
@@ -40,6 +43,9 @@ public:
 	runtime::Task<Result<Catalog::Page>> list(uint64_t cursor, size_t maxVolumes);
 	/// A line "NAME\tE-IO\tmessage\n" for each volume that has stopped; whole lines, at most `maxBytes`.
 	std::string health(size_t maxBytes) const;
+
+	/// Some volumes that are open, by name, from behind `after` on.
+	std::vector<VolumeInfo> live(const std::string &after, size_t maxVolumes) const;
 
 	/// Succeeds when it is open explicitly already.
 	runtime::Task<Result<void>> open(std::string name);

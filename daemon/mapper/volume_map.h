@@ -49,6 +49,7 @@ struct VolumeContext {
 	BootId bootId;
 	spdlog::logger &log;
 	VolumeLimits limits;
+	Shard shard = {}; ///< whose volumes these are
 };
 
 /// A volume as the catalog finds it.

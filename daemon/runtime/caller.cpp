@@ -36,46 +36,56 @@ Task<xseg::RequestRef> Caller::acquire(uint32_t bytes)
 	}
 }
 
+struct Caller::Await {
+	ServedPort &port;
+	Caller &caller;
+	Pending pending;
+	xseg::RequestRef request;
+	xseg::PortNo to;
+	uint64_t timeoutMs;
+	bool forward;
+	std::optional<Timer> timer;
+	xseg::RequestIndex index = 0;
+
+	Await(Caller &c, xseg::RequestRef r, xseg::PortNo t, uint64_t ms, bool f)
+	    : port(c.m_port), caller(c), request(std::move(r)), to(t), timeoutMs(ms), forward(f)
+	{
+	}
+	bool await_ready() const noexcept { return false; }
+	void await_suspend(std::coroutine_handle<> h)
+	{
+		pending.waiter = h;
+		index = request.index();
+		caller.m_pending[index] = &pending;
+		++caller.m_outstanding;
+		if (timeoutMs) {
+			request->deadline = Reactor::nowNs() + timeoutMs * 1'000'000u;
+			timer.emplace(port.reactor(), [this] { expire(); });
+			timer->startMs(timeoutMs);
+		}
+		// Neither answers before the next turn.
+		forward ? port.forward(std::move(request), to) : port.submit(std::move(request), to);
+	}
+	void expire()
+	{
+		auto *orphan = new Pending;
+		orphan->abandoned = true;
+		caller.m_pending[index] = orphan;
+		pending.waiter.resume();
+	}
+	xseg::RequestRef await_resume() { return std::move(pending.reply); }
+};
+
 Task<xseg::RequestRef> Caller::call(xseg::RequestRef request, xseg::PortNo to, uint64_t timeoutMs)
 {
-	struct Await {
-		ServedPort &port;
-		Caller &caller;
-		Pending pending;
-		xseg::RequestRef request;
-		xseg::PortNo to;
-		uint64_t timeoutMs;
-		std::optional<Timer> timer;
-		xseg::RequestIndex index = 0;
+	Await await(*this, std::move(request), to, timeoutMs, false);
+	xseg::RequestRef reply = co_await await;
+	co_return std::move(reply);
+}
 
-		Await(ServedPort &p, Caller &c, xseg::RequestRef r, xseg::PortNo t, uint64_t ms)
-		    : port(p), caller(c), request(std::move(r)), to(t), timeoutMs(ms)
-		{
-		}
-		bool await_ready() const noexcept { return false; }
-		void await_suspend(std::coroutine_handle<> h)
-		{
-			pending.waiter = h;
-			index = request.index();
-			caller.m_pending[index] = &pending;
-			++caller.m_outstanding;
-			if (timeoutMs) {
-				request->deadline = Reactor::nowNs() + timeoutMs * 1'000'000u;
-				timer.emplace(port.reactor(), [this] { expire(); });
-				timer->startMs(timeoutMs);
-			}
-			port.submit(std::move(request), to); // never answers before the next turn
-		}
-		void expire()
-		{
-			auto *orphan = new Pending;
-			orphan->abandoned = true;
-			caller.m_pending[index] = orphan;
-			pending.waiter.resume();
-		}
-		xseg::RequestRef await_resume() { return std::move(pending.reply); }
-	};
-	Await await(m_port, *this, std::move(request), to, timeoutMs);
+Task<xseg::RequestRef> Caller::pass(xseg::RequestRef request, xseg::PortNo to)
+{
+	Await await(*this, std::move(request), to, 0, true);
 	xseg::RequestRef reply = co_await await;
 	co_return std::move(reply);
 }

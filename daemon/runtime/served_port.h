@@ -81,7 +81,7 @@ private:
 	Timer m_parkTimer;
 };
 
-/// Own requests as awaitables. Its owner passes replies with npath == 0 to deliver().
+/// Requests as awaitables: one's own, and those that are passed on. Its owner shows replies to deliver().
 class Caller {
 public:
 	explicit Caller(ServedPort &port);
@@ -92,12 +92,15 @@ public:
 	/// Sends and waits for the answer. An empty result means that `timeoutMs` (0: none) went by; the request then is
 	/// freed when its answer comes, and its buffer is not reused before.
 	Task<xseg::RequestRef> call(xseg::RequestRef request, xseg::PortNo to, uint64_t timeoutMs = 0);
+	/// Forwards a request that is somebody else's and waits until it is back; it then goes on, to respond() for example.
+	Task<xseg::RequestRef> pass(xseg::RequestRef request, xseg::PortNo to);
 	/// True when the reply was one of ours (it is taken).
 	bool deliver(xseg::RequestRef &reply);
 	unsigned outstanding() const { return m_outstanding; }
 
 private:
 	struct Pending;
+	struct Await;
 	ServedPort &m_port;
 	std::vector<Pending *> m_pending; ///< by request index
 	unsigned m_outstanding = 0;

@@ -49,9 +49,9 @@ constexpr uint64_t kLastRepliesMs = 1000;
 } // namespace
 
 Blocker::Blocker(const runtime::PeerContext &context, const RoleConfig &role, std::unique_ptr<ObjectStore> store)
-    : m_reactor(context.reactor), m_role(role), m_fullPolicy(context.config.fullPolicy),
+    : m_reactor(context.reactor), m_role(roleOfShard(role, context.shard)), m_shards(context.shard.count), m_fullPolicy(context.config.fullPolicy),
       m_reserveBytes(context.config.reserveBytes), m_createDirs(context.createDirs), m_log(roleLogger(role.name)),
-      m_store(std::move(store)), m_headroom(context.reactor, *m_store, context.config.reserveBytes, [this] { admitWaiting(true); }),
+      m_store(std::move(store)), m_headroom(context.reactor, *m_store, context.config.reserveBytes, m_shards, [this] { admitWaiting(true); }),
       m_slots(std::make_unique<Slot[]>(role.nrOps))
 {
 	for (uint32_t n = 0; n < role.nrOps; ++n) {
@@ -239,7 +239,7 @@ void Blocker::answer(Slot &slot)
 		CapacityReply reply;
 		reply.reserveBytes = m_reserveBytes;
 		reply.waitingWrites = static_cast<uint32_t>(m_waiting.size());
-		reply.full = !m_waiting.empty() || m_headroom.refused() || slot.serviced < m_reserveBytes + kBlockBytes;
+		reply.full = !m_waiting.empty() || m_headroom.refused() || slot.serviced < m_reserveBytes + m_shards * kBlockBytes;
 		request.setArgs(reply);
 	}
 	m_port->respond(std::move(request), slot.ok ? 0 : wireStatus(slot.error));
@@ -269,16 +269,36 @@ std::unique_ptr<runtime::Peer> makeBlocker(const runtime::PeerContext &context, 
 	return std::make_unique<Blocker>(context, role, std::move(store));
 }
 
-std::unique_ptr<runtime::Peer> makeBlocker(const runtime::PeerContext &context, const RoleConfig &role)
+namespace {
+
+FileStoreOptions storeOptions(const runtime::PeerContext &context, const RoleConfig &role)
 {
 	FileStoreOptions options;
 	options.dir = role.archipDir;
 	options.role = role.name;
 	options.purpose = purposeOf(context.config, role);
 	options.owner = thisHost();
-	options.fdcache = role.fdcache;
+	options.fdcache = roleOfShard(role, context.shard).fdcache;
 	options.direct = role.direct;
-	return makeBlocker(context, role, std::make_unique<FileStore>(context.reactor, std::move(options)));
+	options.shard = context.shard;
+	return options;
+}
+
+} // namespace
+
+std::unique_ptr<runtime::Peer> makeBlocker(const runtime::PeerContext &context, const RoleConfig &role)
+{
+	return makeBlocker(context, role, std::make_unique<FileStore>(context.reactor, storeOptions(context, role)));
+}
+
+std::vector<std::unique_ptr<runtime::Peer>> makeBlockerShards(std::span<const runtime::PeerContext> shards, const RoleConfig &role)
+{
+	FileStoreOptions first = storeOptions(shards.front(), role);
+	const auto group = std::make_shared<StoreGroup>(first.dir, first.role, first.purpose, first.owner);
+	std::vector<std::unique_ptr<runtime::Peer>> out;
+	for (const runtime::PeerContext &shard : shards)
+		out.push_back(makeBlocker(shard, role, std::make_unique<FileStore>(shard.reactor, storeOptions(shard, role), group)));
+	return out;
 }
 
 } // namespace archipelago::store

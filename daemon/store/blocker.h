@@ -17,11 +17,15 @@
 #include "daemon/store/object_store.h"
 
 #include <memory>
+#include <span>
+#include <vector>
 
 namespace archipelago::store {
 
 /// The blocker of a file_blocker role: a FileStore in role.archipDir behind port role.portnoStart.
 std::unique_ptr<runtime::Peer> makeBlocker(const runtime::PeerContext &context, const RoleConfig &role);
+/// One for each shard of the role, on the reactor of its context. They share the directory and its lock.
+std::vector<std::unique_ptr<runtime::Peer>> makeBlockerShards(std::span<const runtime::PeerContext> shards, const RoleConfig &role);
 /// The same in front of any store.
 std::unique_ptr<runtime::Peer> makeBlocker(const runtime::PeerContext &context, const RoleConfig &role,
                                            std::unique_ptr<ObjectStore> store);

@@ -69,6 +69,7 @@ private:
 
 	runtime::Reactor &m_reactor;
 	const RoleConfig m_role;
+	const uint32_t m_shards;
 	const FullPolicy m_fullPolicy;
 	const uint64_t m_reserveBytes;
 	const bool m_createDirs;

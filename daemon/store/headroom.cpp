@@ -14,8 +14,8 @@ constexpr uint64_t kUnit = 4096; ///< filesystems give room in blocks of this
 
 } // namespace
 
-Headroom::Headroom(runtime::Reactor &reactor, ObjectStore &store, uint64_t reserveBytes, std::function<void()> looked)
-    : m_reactor(reactor), m_store(store), m_reserve(reserveBytes), m_looked(std::move(looked)),
+Headroom::Headroom(runtime::Reactor &reactor, ObjectStore &store, uint64_t reserveBytes, uint32_t shares, std::function<void()> looked)
+    : m_reactor(reactor), m_store(store), m_reserve(reserveBytes), m_shares(shares), m_looked(std::move(looked)),
       m_timer(reactor, [this] { look(); })
 {
 	m_look.owner = this;
@@ -33,7 +33,7 @@ bool Headroom::take(uint64_t bytes)
 {
 	if (m_refused || bytes > m_left) return false;
 	count(bytes);
-	if (m_taken >= kLookEachBytes || runtime::Reactor::nowNs() - m_lookedNs >= kLookEachNs) look();
+	if (m_taken >= kLookEachBytes / m_shares || runtime::Reactor::nowNs() - m_lookedNs >= kLookEachNs) look();
 	return true;
 }
 
@@ -93,10 +93,11 @@ void Headroom::onLooked()
 	m_looking = false;
 	m_timer.cancel();
 	m_lookedNs = runtime::Reactor::nowNs();
-	const uint64_t spoken = m_reserve + m_pendingAtLook + m_taken;
+	const uint64_t spoken = m_pendingAtLook + m_taken;
 	// A store that cannot even say how full it is: its own ENOSPC decides.
 	const uint64_t free = m_look.ok ? m_look.serviced : UINT64_MAX / 2;
-	m_left = free > spoken ? free - spoken : 0;
+	const uint64_t share = free > m_reserve ? (free - m_reserve) / m_shares : 0;
+	m_left = share > spoken ? share - spoken : 0;
 	m_looked();
 }
 

@@ -5,7 +5,7 @@
 // side of less, made from the store's capacity (ObjCapacity: a statvfs on the helper thread, so not at each write) and from
 // what was taken since.
 //
-//   left = free when looked - reserve - what was being written then - what has been taken since
+//   left = (free when looked - reserve) / shares - what was being written then - what has been taken since
 //
 // A write takes its whole length, whether or not it needs it: who overwrites does not know. So the estimate falls while a
 // full store is being overwritten, and is corrected by the next look: every 16 MiB taken, every 250 ms while something is
@@ -14,6 +14,10 @@
 //
 // ENOSPC from below although there seemed to be room (a quota, no inodes): from then on one write goes at a time, as a
 // probe, and all others after it has succeeded. Reactor thread only.
+//
+// Shares: the blockers of a store's shards each take a part of the room and look so much more often, so that together they take
+// no more than one would. A share that is used up is measured anew, so what the others leave is found; at the very end each
+// of them leaves less than one write unused.
 #pragma once
 
 #include "daemon/store/object_store.h"
@@ -23,7 +27,8 @@ namespace archipelago::store {
 class Headroom {
 public:
 	/// `looked` is called after each look, in a turn of its own.
-	Headroom(runtime::Reactor &reactor, ObjectStore &store, uint64_t reserveBytes, std::function<void()> looked);
+	/// `shares`: so many headrooms divide the room of this filesystem between them; each has its part of what is free.
+	Headroom(runtime::Reactor &reactor, ObjectStore &store, uint64_t reserveBytes, uint32_t shares, std::function<void()> looked);
 	~Headroom() { ARCHIPELAGO_ASSERT(!m_looking); }
 
 	/// What a request of so many bytes may take of the filesystem; `creates`: a new file.
@@ -60,6 +65,7 @@ private:
 	runtime::Reactor &m_reactor;
 	ObjectStore &m_store;
 	const uint64_t m_reserve;
+	const uint32_t m_shares;
 	const std::function<void()> m_looked;
 	runtime::Timer m_timer;
 	Look m_look;

@@ -289,8 +289,8 @@ void PeerSupervisor::adopt(ConfigFile file)
 void PeerSupervisor::withSegment(std::function<void(Result<void>)> next)
 {
 	if (m_link) return next({});
-	const auto hosts = static_cast<uint32_t>(m_facts.layout.hosts.size());
-	runAside(this, [config = m_file.config, hosts] { return SegmentParts::create(config, hosts); },
+	const auto reactors = static_cast<uint32_t>(m_facts.layout.hosts.size()) * m_file.config.reactors();
+	runAside(this, [config = m_file.config, reactors] { return SegmentParts::create(config, reactors); },
 	         [this, next = std::move(next)](Result<SegmentParts> parts) {
 		         if (!parts) return next(tl::unexpected<Error>(parts.error()));
 		         ARCHIPELAGO_ASSERT(!m_link); // one order at a time
@@ -319,8 +319,8 @@ SpawnRequest PeerSupervisor::spawnRequest(const QString &host, bool createDirs, 
 	const QJsonObject start{
 		{QStringLiteral("type"), QStringLiteral("start")},
 		{QStringLiteral("host"), host},
-		// Waiter 0 is ours.
-		{QStringLiteral("waiter"), static_cast<int>(m_facts.layout.hosts.indexOf(host)) + 1},
+		// Waiter 0 is ours; a host has one for each of its reactors.
+		{QStringLiteral("waiter"), static_cast<int>(m_facts.layout.hosts.indexOf(host)) * static_cast<int>(m_file.config.reactors()) + 1},
 		{QStringLiteral("config"), QString::fromUtf8(m_file.text)},
 		{QStringLiteral("configFile"), m_paths.configFile},
 		{QStringLiteral("trial"), m_paths.trial},

@@ -11,10 +11,10 @@
 
 namespace archipelago::service {
 
-Result<SegmentParts> SegmentParts::create(const Config &config, uint32_t hosts)
+Result<SegmentParts> SegmentParts::create(const Config &config, uint32_t reactors)
 {
-	if (hosts + 1 > XS_MAX_WAITERS) {
-		return failure(ErrorCode::Config, "The configuration has " + std::to_string(hosts) + " hosts; at most "
+	if (reactors + 1 > XS_MAX_WAITERS) {
+		return failure(ErrorCode::Config, "The configuration has " + std::to_string(reactors) + " reactors in all its hosts; at most "
 		                                      + std::to_string(XS_MAX_WAITERS - 1) + " can share a segment.");
 	}
 	xseg::SegmentConfig wanted;
@@ -28,7 +28,7 @@ Result<SegmentParts> SegmentParts::create(const Config &config, uint32_t hosts)
 		               "Cannot make a segment of " + std::to_string(config.segmentSizeBytes >> 20) + " MiB: " + segment.error().what + ". "
 		                   + (memory ? "Free memory, or lower SEGMENT_SIZE." : "Check SEGMENT_SIZE and SEGMENT_PORTS."));
 	}
-	auto bells = xseg::createBells(hosts + 1);
+	auto bells = xseg::createBells(reactors + 1);
 	if (!bells) return systemFailure(bells.error().errnum, bells.error().what);
 	SegmentParts parts;
 	parts.segment = std::make_unique<xseg::Segment>(std::move(*segment));

@@ -3,7 +3,7 @@
 //
 // SegmentLink: the segment while peers run, the bells of everybody, and the service's own client in it, driven by the Qt
 // event loop: one notifier on the client's eventfd, one timer for its deadlines. Whoever makes a request calls sent()
-// afterwards. Waiter 0 is the service's; the hosts have 1, 2, ... in start order. Main thread, but for create().
+// afterwards. Waiter 0 is the service's; the reactors of the hosts have 1, 2, ... in start order. Main thread, but for create().
 #pragma once
 
 #include "daemon/base/config.h"
@@ -23,7 +23,7 @@ struct SegmentParts {
 	std::unique_ptr<xseg::Segment> segment;
 	xseg::BellFds bells;
 	/// Errors: E-CONFIG (a geometry that cannot be), E-NOSPACE (memory), E-LIMIT.
-	static Result<SegmentParts> create(const Config &config, uint32_t hosts);
+	static Result<SegmentParts> create(const Config &config, uint32_t reactors);
 	/// An existing one, from the descriptors of a host: segment, then the bells.
 	static Result<SegmentParts> attach(std::vector<xseg::UniqueFd> fds);
 };

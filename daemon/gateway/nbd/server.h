@@ -7,10 +7,14 @@
 #include "daemon/runtime/peer.h"
 
 #include <memory>
+#include <span>
+#include <vector>
 
 namespace archipelago::gateway::nbd {
 
 /// The peer. `context` and what it refers to outlive it.
 std::unique_ptr<runtime::Peer> makeNbdGateway(const runtime::PeerContext &context);
+/// One for each shard, on the reactor of its context.
+std::vector<std::unique_ptr<runtime::Peer>> makeNbdGatewayShards(std::span<const runtime::PeerContext> shards);
 
 } // namespace archipelago::gateway::nbd

@@ -26,11 +26,14 @@ constexpr uint64_t kOrdinaryMs = 1000;
 
 } // namespace
 
-FileStore::FileStore(runtime::Reactor &reactor, FileStoreOptions options)
+FileStore::FileStore(runtime::Reactor &reactor, FileStoreOptions options, std::shared_ptr<StoreGroup> group)
     : m_reactor(reactor), m_options(std::move(options)), m_log(roleLogger(m_options.role)),
-      m_dir(m_options.dir, m_options.role, m_options.purpose, m_options.owner), m_cache(reactor, m_dir, this),
-      m_sync(reactor, m_cache, m_dir)
+      m_group(group ? std::move(group)
+                    : std::make_shared<StoreGroup>(m_options.dir, m_options.role, m_options.purpose, m_options.owner)),
+      m_dir(m_group->dir), m_cache(reactor, m_dir, this), m_sync(reactor, m_cache, m_dir),
+      m_temporaries(uint64_t{m_options.shard.index} << 56)
 {
+	if (m_options.shard.count > 1) m_sync.shareWith(m_group->syncs, m_options.shard.index);
 }
 
 FileStore::~FileStore() { ARCHIPELAGO_ASSERT(m_inflight == 0); }
@@ -39,7 +42,7 @@ runtime::Task<Result<void>> FileStore::open(bool createDirs)
 {
 	Result<void> entered = co_await enter(createDirs);
 	if (!entered) {
-		m_dir.close();
+		leave();
 		co_return entered;
 	}
 	m_direct = m_options.direct && m_dir.takesDirectIo();
@@ -60,6 +63,7 @@ runtime::Task<Result<void>> FileStore::open(bool createDirs)
 
 runtime::Task<Result<void>> FileStore::enter(bool createDirs)
 {
+	if (m_group->users.fetch_add(1) > 0) co_return holdLock(); // another shard has opened it
 	// On the helper thread: a cold or remote directory must not stop the reactor.
 	Result<void> result;
 	std::function<int()> find = [&] { return (result = m_dir.find(createDirs)) ? 0 : 1; };
@@ -91,12 +95,25 @@ runtime::Task<Result<void>> FileStore::takeLock()
 		co_await m_reactor.sleepMs(pauseMs);
 		pauseMs = std::min<uint64_t>(pauseMs * 2, 250);
 	}
+	co_return holdLock();
+}
+
+/// In our ring too: our I/O must not outlive the lock.
+Result<void> FileStore::holdLock()
+{
 	xseg::UniqueFd forRing = m_dir.lock().duplicate();
-	if (!forRing) co_return systemFailure(errno, "Cannot duplicate the lock of " + m_options.dir);
+	if (!forRing) return systemFailure(errno, "Cannot duplicate the lock of " + m_options.dir);
 	Result<runtime::HeldFile> held = m_reactor.hold(std::move(forRing));
-	if (!held) co_return tl::unexpected<Error>(held.error());
+	if (!held) return tl::unexpected<Error>(held.error());
 	m_heldLock = std::move(*held);
-	co_return Result<void>{};
+	return {};
+}
+
+/// No I/O of ours is left that the lock would have to outlive; the last one unlocks.
+void FileStore::leave()
+{
+	if (m_group->users.fetch_sub(1) == 1) m_dir.close();
+	m_heldLock.reset();
 }
 
 runtime::Task<void> FileStore::close()
@@ -104,9 +121,7 @@ runtime::Task<void> FileStore::close()
 	m_closing = true;
 	while (m_inflight > 0) co_await m_quiet.wait();
 	m_cache.closeAll();
-	// No I/O is left that the lock would have to outlive.
-	m_dir.close();
-	m_heldLock.reset();
+	leave();
 	m_descriptors.release();
 	m_open = false;
 }

@@ -8,9 +8,9 @@
 //   file_punch.cpp          punch: a hole, zeros around it
 //   file_names.cpp          create, replace, remove, stat
 //   file_list.cpp           list, capacity
-//   store_dir, store_lock   the directory: identity, format, who may have it
+//   store_dir, store_lock   the directory: identity, format, who may have it; store_group: with several stores in it
 //   fd_cache, open_object   descriptors and who waits for them
-//   sync_queue              what has to be synced and how
+//   sync_queue              what has to be synced and how; sync_share: what stores in one directory must tell each other
 //
 // O_DIRECT unless told otherwise or the filesystem refuses 512-byte blocks. Requests that are not multiples of 512 bytes,
 // or whose memory is not, then take a way of their own: read through a bounce buffer; write the sectors around it too,
@@ -19,9 +19,10 @@
 // A failed sync concerns volumes, not the store (sync_queue.h): those that may have lost something hear of it at their next.
 #pragma once
 
+#include "daemon/base/shards.h"
 #include "daemon/store/file/fd_cache.h"
 #include "daemon/store/file/fd_limit.h"
-#include "daemon/store/file/store_dir.h"
+#include "daemon/store/file/store_group.h"
 #include "daemon/store/file/sync_queue.h"
 #include "daemon/store/listing.h"
 #include "daemon/store/object_store.h"
@@ -40,11 +41,13 @@ struct FileStoreOptions {
 	uint32_t fdcache = 4096;
 	bool direct = true;
 	uint64_t lockWaitMs = 30'000; ///< for the I/O of a predecessor that died
+	Shard shard;
 };
 
 class FileStore : public ObjectStore {
 public:
-	FileStore(runtime::Reactor &reactor, FileStoreOptions options);
+	/// `group`: of the shards of this directory; null: this store has it alone.
+	FileStore(runtime::Reactor &reactor, FileStoreOptions options, std::shared_ptr<StoreGroup> group = nullptr);
 	~FileStore() override;
 
 	runtime::Task<Result<void>> open(bool createDirs) override;
@@ -60,6 +63,8 @@ private:
 	// ---- file_store.cpp
 	runtime::Task<Result<void>> enter(bool createDirs);
 	runtime::Task<Result<void>> takeLock();
+	Result<void> holdLock();
+	void leave();
 	static bool inBounds(const StoreOp &op);
 	void start(StoreOp &op, const ObjectKey &key);
 	void finish(StoreOp &op);
@@ -107,13 +112,14 @@ private:
 	runtime::Reactor &m_reactor;
 	const FileStoreOptions m_options;
 	std::shared_ptr<spdlog::logger> m_log;
-	StoreDir m_dir;
+	const std::shared_ptr<StoreGroup> m_group;
+	StoreDir &m_dir; ///< the group's
 	FdCache m_cache;
 	SyncQueue m_sync;
 	runtime::HeldFile m_heldLock; ///< the ring's own hold on the store's lock
 	bool m_open = false, m_closing = false, m_direct = false;
 	uint32_t m_inflight = 0;
-	uint64_t m_temporaries = 0; ///< counts their names
+	uint64_t m_temporaries; ///< counts their names, which bear the shard
 	FdClaim m_descriptors;
 	std::atomic<unsigned> m_foreignSeen = 0; ///< helper thread
 	runtime::WaitList m_quiet;  ///< close() waits here for m_inflight == 0

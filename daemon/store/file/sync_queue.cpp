@@ -122,7 +122,7 @@ void SyncQueue::directorySynced(uint8_t directory, uint64_t upTo)
 
 bool SyncQueue::nameDurable(const OpenObject &object) const
 {
-	return !m_inherited && object.entryChange <= m_durable[object.directory];
+	return !m_inherited && !othersFailed() && object.entryChange <= m_durable[object.directory];
 }
 
 bool SyncQueue::unsynced(const DirtyVolume &volume) const
@@ -134,6 +134,26 @@ bool SyncQueue::unsynced(const DirtyVolume &volume) const
 }
 
 void SyncQueue::failed(std::string_view what, int errnum, DirtyVolume *volume)
+{
+	hearOfOthers();
+	remember(errnum, volume);
+	if (m_share && (!volume || errnum == EIO)) {
+		m_share->failed();
+		++m_shared;
+	}
+	m_log->error("{} failed: {}. What was written since the last flush may be lost: the volumes concerned stop at their next flush. "
+	             "Look for errors of the device (dmesg), then close them and open them again.", what, std::strerror(errnum));
+}
+
+/// What another shard has lost may be ours as well.
+void SyncQueue::hearOfOthers()
+{
+	if (!othersFailed()) return;
+	m_heard = m_share->failures() - m_shared;
+	remember(EIO, nullptr);
+}
+
+void SyncQueue::remember(int errnum, DirtyVolume *volume)
 {
 	++m_failures;
 	const bool others = !volume || errnum == EIO; // else (no room, say) it was this file's own
@@ -148,8 +168,6 @@ void SyncQueue::failed(std::string_view what, int errnum, DirtyVolume *volume)
 		});
 	}
 	m_inherited = true;
-	m_log->error("{} failed: {}. What was written since the last flush may be lost: the volumes concerned stop at their next flush. "
-	             "Look for errors of the device (dmesg), then close them and open them again.", what, std::strerror(errnum));
 }
 
 void SyncQueue::request(StoreOp &op)
@@ -165,7 +183,10 @@ runtime::Task<void> SyncQueue::run()
 		OpQueue batch = m_waiting.take();
 		const uint64_t failures = m_failures;
 		Plan work = plan(batch);
-		co_await carryOut(work);
+		if (m_share)
+			co_await carryOutBesideOthers(work);
+		else
+			co_await carryOut(work);
 		const bool synced = m_failures == failures; // nor has anybody else's meanwhile
 		if (synced) {
 			for (unsigned n = 0; n < kHashDirectories; ++n)
@@ -176,6 +197,15 @@ runtime::Task<void> SyncQueue::run()
 		answer(batch, synced);
 	}
 	m_running = false;
+}
+
+runtime::Task<void> SyncQueue::carryOutBesideOthers(Plan &plan)
+{
+	m_share->began(m_shard);
+	co_await carryOut(plan);
+	m_share->ended(m_shard);
+	co_await m_share->othersEnded(m_reactor, m_shard);
+	hearOfOthers();
 }
 
 DirtyVolume *SyncQueue::volumeOf(const StoreOp &op)

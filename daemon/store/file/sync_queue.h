@@ -37,11 +37,12 @@
 //            send one, and the owner would not learn of it.
 //   then     What the failed sync covered is in no list any more, as after a predecessor's death: the next sync is again one
 //            of everything.
-// Reactor thread only.
+// Reactor thread only. With several shards each has a queue of its own, and hears of the others' failures by sync_share.h.
 #pragma once
 
 #include "daemon/store/file/fd_cache.h"
 #include "daemon/store/file/store_dir.h"
+#include "daemon/store/file/sync_share.h"
 
 #include <array>
 #include <bitset>
@@ -70,6 +71,12 @@ public:
 	SyncQueue(runtime::Reactor &reactor, FdCache &cache, const StoreDir &dir) : m_reactor(reactor), m_cache(cache), m_dir(dir) {}
 
 	void start(spdlog::logger &log);
+	/// Other shards write to the same filesystem (sync_share.h). Before start().
+	void shareWith(SyncShare &share, uint32_t shard)
+	{
+		m_share = &share;
+		m_shard = shard;
+	}
 
 	/// Called once for each object before it is written or its name changes.
 	DirtyVolume &volume(const VolumeId &id) { return m_volumes[id]; }
@@ -111,6 +118,10 @@ private:
 	};
 
 	runtime::Task<void> run();
+	runtime::Task<void> carryOutBesideOthers(Plan &plan);
+	void remember(int errnum, DirtyVolume *volume);
+	void hearOfOthers();
+	bool othersFailed() const { return m_share && m_share->failures() - m_shared != m_heard; }
 	Plan plan(OpQueue &batch);
 	void collect(Plan &plan, DirtyVolume &volume);
 	void collect(Plan &plan, OpenObject &object);
@@ -126,6 +137,9 @@ private:
 	FdCache &m_cache;
 	const StoreDir &m_dir;
 	spdlog::logger *m_log = nullptr;
+	SyncShare *m_share = nullptr;
+	uint32_t m_shard = 0;
+	uint64_t m_shared = 0, m_heard = 0; ///< failures that we told the others of, and that we have heard of from them
 	std::unordered_map<VolumeId, DirtyVolume, VolumeHash> m_volumes;
 	std::array<uint64_t, kHashDirectories> m_changes{}, m_durable{};
 	OpQueue m_waiting;

@@ -148,10 +148,11 @@ const std::vector<KeyRow> &rows()
 		 [](const Config &c) { return number(role(c, "blockerm").direct); },
 		 {{"1", "expected true or false, found a whole number. Example: direct = true"},
 		  {"\"true\"", "expected true or false"}}},
-		{S::FileBlocker, "nr_threads", "[blockerb]\n", "1", "", "", [](const Config &) { return std::string(); },
+		{S::FileBlocker, "nr_threads", "[blockerb]\n", "1", "1", "0",
+		 [](const Config &c) { return number(role(c, "blockerb").nrThreads); },
 		 {{"2",
-		  "nr_threads = 2 is not built yet: per-volume reactors come with step 3/9. Write nr_threads = 1, or remove "
-		  "the line"},
+		  "blockerb: nr_threads = 2, but its host has reactors = 1, and each of them serves all its roles: write "
+		  "nr_threads = 1, or remove the line"},
 		  {"17", "from 1 to 16"}, {"0", "from 1 to 16"}, kText}},
 		{S::FileBlocker, "shared", "[blockerb]\n", "false", "", "", [](const Config &) { return std::string(); },
 		 {{"true", "shared = true is not built yet: locks for stores that several hosts share come with step 5/9"},
@@ -207,8 +208,12 @@ const std::vector<KeyRow> &rows()
 		  {R"(["vlmcd", "blockerm", "mapperd", "blockrb"])", "Did you mean blockerb?"},
 		  {R"(["vlmcd", "blockerm", "mapperd", "blockerb", "fuse"])", "gateway fuse is not built yet (step 4/9)"},
 		  {R"(["vlmcd", "blockerm", "mapperd", "blockerb", "vlmcd"])", "each role runs in exactly one host"}}},
-		{S::Host, "reactors", "[hosts.data]\n", "1", "", "", [](const Config &) { return std::string(); },
-		 {{"2", "reactors = 2 is not built yet: per-volume reactors come with step 3/9. Write reactors = 1"},
+		{S::Host, "reactors",
+		 "[blockerb]\nportno_start = 1600\nportno_end = 1602\n[blockerm]\nportno_start = 1610\nportno_end = 1612\n"
+		 "[vlmcd]\nblocker_port = 1600\nmapper_port = 1620\n[mapperd]\nportno_start = 1620\nportno_end = 1622\n"
+		 "blockerb_port = 1600\nblockerm_port = 1610\n[hosts.data]\n",
+		 "3", "3", "1", [](const Config &c) { return number(c.reactors()); },
+		 {{"4", "reactors = 4: blockerb needs a port for each and has 3: set [blockerb] portno_end = 1603"},
 		  {"17", "from 1 to 16"},
 		  {"0", "from 1 to 16"}, kText}},
 	};

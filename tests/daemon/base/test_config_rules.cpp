@@ -49,6 +49,34 @@ private slots:
 		});
 	}
 
+	void reactorsNeedPorts()
+	{
+		// The default ports leave no room: each role is told where there is some.
+		const ParsedConfig config = parsed("[hosts.data]\nreactors = 4\n");
+		QVERIFY(!config.ok());
+		QCOMPARE(config.diagnostics.size(), size_t{3});
+		for (const char *part : {"conf:2:1: error: reactors = 4: blockerb needs a port for each and has 1: set [blockerb] portno_start = 1536, portno_end = 1539, and the keys of mapperd and vlmcd that name its port to 1536",
+		                         "set [blockerm] portno_start = 1540, portno_end = 1543", "set [mapperd] portno_start = 1544, portno_end = 1547, and mapper_port of vlmcd to 1544"})
+			QVERIFY2(said(config).find(part) != std::string::npos, said(config).c_str());
+	}
+
+	void whatTheMessagesSayIsEnough()
+	{
+		const std::string text = "[blockerb]\nportno_start = 1536\nportno_end = 1539\nnr_threads = 4\n[blockerm]\nportno_start = 1540\nportno_end = 1543\n"
+		                         "[mapperd]\nportno_start = 1544\nportno_end = 1547\nblockerb_port = 1536\nblockerm_port = 1540\n"
+		                         "[vlmcd]\nblocker_port = 1536\nmapper_port = 1544\n";
+		const ParsedConfig config = parsed(text + "[hosts.data]\nreactors = 4\n");
+		QVERIFY2(config.diagnostics.empty(), said(config).c_str());
+		QCOMPARE(config.config.reactors(), 4u);
+		QVERIFY(said(text + "[hosts.data]\nreactors = 3\n").find("blockerb has one port for each of 3 reactors: portno_end must be 1538") != std::string::npos);
+		// A range that is divided has to be large enough.
+		QCOMPARE(notExactly(text + "portno_start = 500\nportno_end = 506\n[hosts.data]\nreactors = 4\n", "18:1",
+		                    "vlmcd (ports 500-506) needs at least 8 ports, two for each: raise [vlmcd] portno_end to 507"), std::string());
+		// All hosts alike.
+		QVERIFY(said(text + "[hosts.data]\nreactors = 4\nroles = [\"blockerb\", \"blockerm\", \"mapperd\", \"vlmcd\"]\n[hosts.front]\nroles = [\"nbd\"]\n")
+		            .find("[hosts.data] has reactors = 4, [hosts.front] has 1: all hosts need the same number") != std::string::npos);
+	}
+
 	void portsAboveTheSegmentAreAllNamed()
 	{
 		const ParsedConfig config = parsed("SEGMENT_PORTS = 64\n");
