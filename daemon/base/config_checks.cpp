@@ -132,14 +132,18 @@ void checkReactors(const Config &config, Report &report)
 	const uint32_t reactors = config.reactors();
 	for (const HostConfig &host : config.hosts) {
 		if (host.reactors == reactors) continue;
-		report.error(whereReactors(config, report), "[hosts." + config.hosts.front().name + "] has reactors = " + std::to_string(reactors) + ", [hosts." + host.name + "] has " +
-		                                                std::to_string(host.reactors) + ": all hosts need the same number, for a volume must have its place in each");
+		report.error(whereReactors(config, report),
+		             "[hosts." + config.hosts.front().name + "] has reactors = " + std::to_string(reactors) + ", [hosts." +
+		                 host.name + "] has " + std::to_string(host.reactors) +
+		                 ": all hosts need the same number, for a volume must have its place in each");
 		return;
 	}
 	for (const RoleConfig &role : config.roles) {
 		if (role.type != RoleType::FileBlocker || role.nrThreads == 0 || role.nrThreads == reactors) continue;
-		report.error(report.where(role.name, "nr_threads"), role.name + ": nr_threads = " + std::to_string(role.nrThreads) + ", but its host has reactors = " + std::to_string(reactors) +
-		                                                        ", and each of them serves all its roles: write nr_threads = " + std::to_string(reactors) + ", or remove the line");
+		report.error(report.where(role.name, "nr_threads"),
+		             role.name + ": nr_threads = " + std::to_string(role.nrThreads) + ", but its host has reactors = " +
+		                 std::to_string(reactors) + ", and each of them serves all its roles: write nr_threads = " +
+		                 std::to_string(reactors) + ", or remove the line");
 	}
 	if (reactors == 1) return;
 	const Position at = whereReactors(config, report);

@@ -2,7 +2,8 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //
 // The files a host keeps under runDir/hosts/: NAME.alive, locked for as long as any I/O of this process may still land
-// (the lock is held by every ring: it outlives the process until the last request of the last of them is done), NAME.pid, who we are (pid, start time, boot), and NAME.sock
+// (the lock is held by every ring: it outlives the process until the last request of the last of them is done), NAME.pid,
+// who we are (pid, start time, boot), and NAME.sock
 // (host_socket.h).
 #pragma once
 

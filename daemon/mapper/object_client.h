@@ -1,9 +1,10 @@
 // SPDX-FileCopyrightText: The Archipelago project
 // SPDX-License-Identifier: GPL-3.0-or-later
 //
-// ObjectClient: one blocker with its shards, as the mapper's coroutines see it. An object is asked of the shard of its volume,
-// whoever asks, and a name of shard 0: so no two of the blocker's stores touch the same file (daemon/base/shards.h). Each call is one request (readWhole: a second one when the
-// object is larger than guessed) and waits for its answer; a blocker that is not there answers E-PEER at once.
+// ObjectClient: one blocker with its shards, as the mapper's coroutines see it. An object is asked of the shard of its
+// volume, whoever asks, and a name of shard 0: no two of a blocker's stores touch the same file (daemon/base/shards.h).
+// Each call is one request (readWhole: a second one when the object is larger than guessed) and waits for its answer; a
+// blocker that is not there answers E-PEER at once.
 //
 // What comes back is another process's word: lengths are checked against the buffer, and objects are copied out of the
 // segment before anybody decodes them. Names and bytes passed in must live until the call is done.

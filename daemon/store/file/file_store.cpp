@@ -49,7 +49,8 @@ runtime::Task<Result<void>> FileStore::open(bool createDirs)
 	if (m_options.direct && !m_direct)
 		m_log->warn("{}: its filesystem takes no direct I/O in blocks of 512 bytes; going through the page cache. direct = false "
 		            "says that this is meant.", m_options.dir);
-	const uint32_t files = m_descriptors.claim(m_options.fdcache, kDescriptorsBesides);
+	const uint32_t others = m_options.shard.index == 0 ? kDescriptorsBesides : 0; // the directories' are the group's
+	const uint32_t files = m_descriptors.claim(m_options.fdcache, others);
 	if (files < m_options.fdcache)
 		m_log->warn("fdcache = {}, but the limit of open files leaves room for {}. Raise it (LimitNOFILE=, ulimit -n) or lower "
 		            "fdcache.", m_options.fdcache, files);
