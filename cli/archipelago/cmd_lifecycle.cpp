@@ -107,7 +107,7 @@ tl::expected<void, Failure> confirmForce(Context &c, const Act &act)
 {
 	if (!c.args.has("--force")) return {};
 	const std::string what = std::string(act.verb) + " " + object(c.args.operand(0));
-	c.console.message("clients that use volumes will see I/O errors");
+	c.console.message("clients that use volumes are cut off: those that do not connect again by themselves see I/O errors");
 	auto yes = c.session.confirm("Force " + printable(what) + "?");
 	if (!yes) return tl::unexpected<Failure>(Failure(cannot(what, yes.error()), std::string(kNothingChanged), {}));
 	return {};
