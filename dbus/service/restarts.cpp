@@ -24,6 +24,7 @@ int Restarts::ended(const QString &host)
 	if (!entry) {
 		entry = std::make_unique<Host>();
 		entry->timer.setSingleShot(true);
+		entry->timer.setTimerType(Qt::PreciseTimer); // a coarse one may show more than was asked for
 		QObject::connect(&entry->timer, &QTimer::timeout, &entry->timer, [this, h = entry.get()] {
 			h->due = true;
 			m_due();

@@ -409,7 +409,7 @@ private slots:
 	{
 		const Ran ran = archipelago({});
 		QCOMPARE(ran.exitCode, 2);
-		QCOMPARE(ran.err.count('\n'), 12);
+		QCOMPARE(ran.err.count('\n'), 13);
 		QCOMPARE(ran.err.count("  $ archipelago "), 3);
 		const Ran typo = archipelago({"strat"});
 		QCOMPARE(typo.exitCode, 2);

@@ -483,7 +483,7 @@ private slots:
 		const Ran ran = vlmc({});
 		QCOMPARE(ran.exitCode, 2);
 		QCOMPARE(ran.out, QByteArray());
-		QCOMPARE(ran.err.count('\n'), 12);
+		QCOMPARE(ran.err.count('\n'), 13);
 		QCOMPARE(ran.err.count("  $ vlmc "), 3);
 		const Ran help = vlmc({"--help"});
 		QCOMPARE(help.exitCode, 0);

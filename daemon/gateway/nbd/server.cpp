@@ -227,7 +227,7 @@ std::string NbdGateway::clientsOf(std::string_view volume) const
 	std::string text;
 	size_t count = 0;
 	for (const Client &client : m_clients) {
-		if (client.volume != volume || ++count > kMaxNamed) continue;
+		if (client.volume.empty() || client.volume != volume || ++count > kMaxNamed) continue;
 		text += (text.empty() ? "" : ", ") + client.label;
 	}
 	return count > kMaxNamed ? text + " and " + std::to_string(count - kMaxNamed) + " more" : text;
