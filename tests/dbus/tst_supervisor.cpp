@@ -236,7 +236,7 @@ private slots:
 		VERIFY_OK(start());
 		behave(R"({"fail": {"blockerb": ["E-LOCKED", "held by somebody"]}})");
 		::kill(static_cast<int>(pid("blockerb")), SIGKILL);
-		QVERIFY(QTest::qWaitFor([this] { return m_supervisor->verdict().contains(QStringLiteral("2 tries failed")); }, 20'000));
+		QVERIFY(QTest::qWaitFor([this] { return m_supervisor->verdict().contains(QStringLiteral("5 tries failed")); }, 20'000));
 		VERIFY_OK(stop());
 		QCOMPARE(m_supervisor->state(), QStringLiteral("stopped"));
 		QCOMPARE(m_supervisor->verdict(), QString());
