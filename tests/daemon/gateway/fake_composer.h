@@ -183,7 +183,7 @@ private:
 		} else if (opOf(request) == Op::VolExtents) {
 			const auto runs = told.value_or(runsOf(session, request->offset, request->size));
 			const size_t bytes = std::min(runs.size() * sizeof(BlockRun), data.size());
-			std::memcpy(data.data(), runs.data(), bytes);
+			if (bytes) std::memcpy(data.data(), runs.data(), bytes);
 			request->serviced = bytes;
 		} else if (!fits || data.empty() || request->size != data.size()) {
 			return session.actor.respond(std::move(request), ErrorCode::Invalid);
