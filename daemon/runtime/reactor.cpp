@@ -23,6 +23,7 @@ namespace archipelago::runtime {
 namespace {
 
 constexpr unsigned kDrainBudget = 64;
+constexpr unsigned kReapBudget = 256;
 constexpr uint64_t kSafetyNs = 100'000'000;
 
 void clearEvent(int fd)
@@ -123,7 +124,7 @@ void HeldFile::reset()
 void Reactor::attach(ServedPort &port)
 {
 	m_ports[port.number()] = &port;
-	m_waiter.mark(port.number()); // what a predecessor left in the rings
+	m_waiter.watch(port.number());
 }
 
 void Reactor::detach(ServedPort &port)
@@ -185,9 +186,8 @@ void Reactor::startOffload()
 	arm(m_offloadDone, m_offload->eventFd());
 }
 
-bool Reactor::drainPorts()
+void Reactor::drainPorts()
 {
-	bool worked = false;
 	if (!m_again.empty()) {
 		std::vector<ServedPort *> again;
 		again.swap(m_again);
@@ -200,9 +200,7 @@ bool Reactor::drainPorts()
 		}
 		for (xseg::PortNo number : numbers) {
 			ServedPort *port = m_ports[number];
-			if (!port) continue;
-			worked = true;
-			if (port->drain(kDrainBudget) && m_ports[number] == port) wakePort(*port);
+			if (port && port->drain(kDrainBudget) && m_ports[number] == port) wakePort(*port);
 		}
 	}
 	for (unsigned i = 0; i < kDrainBudget; ++i) {
@@ -210,50 +208,40 @@ bool Reactor::drainPorts()
 		if (!ready) break;
 		ServedPort *port = m_ports[*ready];
 		if (!port) continue; // a stale hint, or a port of another life
-		worked = true;
 		if (port->drain(kDrainBudget) && m_ports[*ready] == port) wakePort(*port);
 	}
-	return worked;
 }
 
-bool Reactor::reap()
+void Reactor::reap()
 {
-	unsigned count = 0;
 	io_uring_cqe *cqe = nullptr;
-	while (io_uring_peek_cqe(&m_ring, &cqe) == 0 && cqe) {
+	// At most so many: the others get their turn.
+	for (unsigned count = 0; count < kReapBudget && io_uring_peek_cqe(&m_ring, &cqe) == 0 && cqe; ++count) {
 		auto *completion = static_cast<Completion *>(io_uring_cqe_get_data(cqe));
 		const int32_t result = cqe->res;
 		// Seen before it is handled: the handler may prepare and submit, which reaps nothing but may need the room.
 		io_uring_cqe_seen(&m_ring, cqe);
 		if (completion) completion->fn(completion, result);
-		if (++count >= 256) break; // ports get their turn
 	}
-	return count != 0;
 }
 
-bool Reactor::turn()
+void Reactor::turn()
 {
-	m_stampsLeft = 0;
-	bool worked = drainPorts();
-	if (m_hasMail.load()) {
-		takeMail();
-		worked = true;
-	}
+	m_turnNs = m_stampNs = nowNs();
+	m_stampsLeft = kStamps;
+	reap();
+	fireTimers();
+	if (m_hasMail.load()) takeMail();
 	if (!m_posted.empty()) {
 		std::vector<std::function<void()>> posted;
 		posted.swap(m_posted);
 		for (auto &fn : posted) fn();
-		worked = true;
 	}
+	drainPorts();
 	// By index: a hook may add others.
 	for (size_t i = 0; i < m_hooks.size(); ++i)
 		if (m_hooks[i].second) m_hooks[i].second();
 	std::erase_if(m_hooks, [](const auto &hook) { return !hook.second; });
-	// Whoever goes to sleep next submits on the way: one system call instead of two.
-	if (moreToDo()) submit();
-	if (reap()) worked = true;
-	if (fireTimers()) worked = true;
-	return worked;
 }
 
 /// Before it is known whether there is anything to wait for.
@@ -285,15 +273,15 @@ void Reactor::sleepUntilWork()
 		m_waiter.wake();
 		return;
 	}
+	// From the beginning of the turn: what the turn took, a timer may be late.
 	uint64_t waitNs = kSafetyNs;
-	const uint64_t now = nowNs();
-	if (!m_timers.empty()) waitNs = std::min(waitNs, m_timers.front()->m_dueNs > now ? m_timers.front()->m_dueNs - now : 0);
+	if (!m_timers.empty()) waitNs = std::min(waitNs, m_timers.front()->m_dueNs > m_turnNs ? m_timers.front()->m_dueNs - m_turnNs : 0);
 	__kernel_timespec timeout{};
 	timeout.tv_nsec = static_cast<long long>(waitNs);
 	io_uring_cqe *cqe = nullptr;
 	io_uring_submit_and_wait_timeout(&m_ring, &cqe, 1, &timeout, nullptr);
 	m_waiter.wake();
-	m_spin.blockedFor(nowNs() - now);
+	if (m_spin.allowed()) m_spin.blockedFor(nowNs() - m_turnNs);
 }
 
 void Reactor::run()
@@ -305,21 +293,33 @@ void Reactor::run()
 void Reactor::runUntil(const std::function<bool()> &done)
 {
 	while (!done()) {
-		if (turn()) continue;
+		turn();
 		if (done()) break;
-		bool found = false;
-		if (const uint64_t budget = m_spin.nextNs()) {
+		// Whoever goes to sleep submits on the way: one system call instead of two.
+		if (moreToDo() || spin())
 			submit();
-			const uint64_t until = nowNs() + budget;
-			while (!(found = m_waiter.anyReady() || io_uring_cq_ready(&m_ring) != 0) && nowNs() < until) __builtin_ia32_pause();
-			if (found)
-				m_spin.hit();
-			else
-				m_spin.missed();
-		}
-		if (!found) sleepUntilWork();
+		else
+			sleepUntilWork();
 	}
 	submit();
+}
+
+/// Polls for what comes next, as long as that paid lately. True: something is there.
+bool Reactor::spin()
+{
+	const uint64_t budget = m_spin.nextNs();
+	if (!budget) return false;
+	submit();
+	const uint64_t until = nowNs() + budget;
+	while (nowNs() < until) {
+		if (m_waiter.anyReady() || io_uring_cq_ready(&m_ring) != 0) {
+			m_spin.hit();
+			return true;
+		}
+		__builtin_ia32_pause();
+	}
+	m_spin.missed();
+	return false;
 }
 
 // ---- timers: a binary heap by due time; each timer knows its place
@@ -347,19 +347,14 @@ void Timer::cancel()
 	}
 }
 
-bool Reactor::fireTimers()
+void Reactor::fireTimers()
 {
-	if (m_timers.empty()) return false;
-	const uint64_t now = nowNs();
-	bool fired = false;
-	while (!m_timers.empty() && m_timers.front()->m_dueNs <= now) {
+	while (!m_timers.empty() && m_timers.front()->m_dueNs <= m_turnNs) {
 		Timer *timer = m_timers.front();
 		timer->cancel();
 		const auto fn = timer->m_fn; // the timer may be destroyed by what it calls
 		fn();
-		fired = true;
 	}
-	return fired;
 }
 
 void Reactor::heapSwap(size_t a, size_t b)

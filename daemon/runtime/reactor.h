@@ -4,8 +4,9 @@
 // Reactor: the event loop of one thread. io_uring for files, sockets and timers; ports of the segment drained in batches;
 // sleeps only when all are empty, on the eventfd of its waiter. Everything it calls runs on its thread and must not block.
 //
-// One turn:   ports with a ready bit -> handlers -> submit what they prepared, if there is more to do -> reap completions -> again;
-//             nothing to do: poll for the spin budget, then ring bell = 1, look once more, submit and sleep in one io_uring_enter.
+// One turn:   completions, timers, mail and posts -> ports with a ready bit -> turn hooks. What all of them prepared is submitted:
+//             at once, if there is more to do; else (polling for the spin budget before) ring bell = 1, look once more, and
+//             submit and sleep in one io_uring_enter.
 //
 // I/O comes in two forms: Completion (intrusive, no allocation: the fast path) and awaitables (coroutines).
 #pragma once
@@ -183,13 +184,14 @@ private:
 		bool armed = false;
 	};
 	Reactor(const xseg::Segment &segment, const xseg::BellFds &bells, const Options &options);
-	bool turn();
-	bool drainPorts();
+	void turn();
+	void drainPorts();
 	void takeMail();
-	bool reap();
-	bool fireTimers();
+	void reap();
+	void fireTimers();
 	bool moreToDo() const;
 	void submit();
+	bool spin();
 	void sleepUntilWork();
 	void arm(EventWatch &watch, int fd);
 	void startOffload();
@@ -202,6 +204,7 @@ private:
 	const xseg::BellFds &m_bells;
 	xseg::Waiter m_waiter;
 	xseg::SpinBudget m_spin;
+	uint64_t m_turnNs = 0; ///< when this turn began
 	uint64_t m_stampNs = 0;
 	unsigned m_stampsLeft = 0;
 	io_uring m_ring{};

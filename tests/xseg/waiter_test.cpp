@@ -38,6 +38,7 @@ private slots:
 	void ringWakesAndSticks();
 	void ringSurvivesAnAnnounce();
 	void takeReadyGoesRound();
+	void watchedPortsAlone();
 	void numbersFromSharedMemoryAreChecked();
 	void noWakeUpIsLost();
 	void spinStartsAtZero();
@@ -195,6 +196,25 @@ void WaiterTest::noWakeUpIsLost()
 	play(0);
 	other.join();
 	QCOMPARE(lost.load(), 0);
+}
+
+void WaiterTest::watchedPortsAlone()
+{
+	const auto t = makeSegment(
+		{.ports = 130, .waiters = 1, .requests = 256, .ringSlotsLog2 = 5, .sizeBytes = 12u << 20});
+	Waiter waiter(t.segment, t.bells, 0);
+	waiter.watch(70);
+	QCOMPARE(waiter.takeReady(), std::optional<PortNo>(70)); // for what a predecessor left
+	announce(t.segment, t.bells, 0, 3);
+	QVERIFY(!waiter.anyReady());
+	QVERIFY(!waiter.takeReady());
+	announce(t.segment, t.bells, 0, 70);
+	QVERIFY(waiter.anyReady());
+	QCOMPARE(waiter.takeReady(), std::optional<PortNo>(70));
+	waiter.watch(5); // and with it the one that came too early
+	QCOMPARE(waiter.takeReady(), std::optional<PortNo>(3));
+	QCOMPARE(waiter.takeReady(), std::optional<PortNo>(5));
+	QVERIFY(!waiter.takeReady());
 }
 
 void WaiterTest::spinStartsAtZero()

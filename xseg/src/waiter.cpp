@@ -89,8 +89,10 @@ void ring(const Segment &segment, const BellFds &bells, uint32_t waiter)
 Waiter::Waiter(const Segment &segment, const BellFds &bells, uint32_t index)
 	: m_segment(segment),
 	  m_bells(bells),
-	  m_index(index)
+	  m_index(index),
+	  m_words((uint64_t(1) << readyWords(segment)) - 1)
 {
+	static_assert(XS_MAX_PORTS / kWordBits < kWordBits, "m_words has a bit for each word");
 	XSEG_ASSERT(known(segment, bells, index), "a waiter needs a number within the segment and an eventfd");
 }
 
@@ -99,22 +101,25 @@ int Waiter::eventFd() const { return m_bells[m_index].get(); }
 std::optional<PortNo> Waiter::takeReady()
 {
 	const uint32_t ports = m_segment.geometry().ports;
-	const uint32_t words = readyWords(m_segment);
+	const auto take = [&](uint64_t words, uint64_t passed) -> std::optional<PortNo> {
+		for (; words != 0; words &= words - 1, passed = 0) {
+			const auto index = uint32_t(std::countr_zero(words));
+			std::atomic_ref word(m_segment.waiter(m_index).ready[index]);
+			const uint64_t bits = word.load() & ~passed;
+			if (bits == 0) continue;
+			const uint32_t port = index * kWordBits + uint32_t(std::countr_zero(bits));
+			word.fetch_and(~(uint64_t(1) << (port % kWordBits)));
+			if (port < ports) return PortNo(port); // else a bit that no peer of ours sets
+		}
+		return std::nullopt;
+	};
+	// Round from m_nextPort on: the rest of its word and those behind it, then all.
 	const uint32_t first = m_nextPort / kWordBits;
-	// One look more than there are words: the first word is seen from m_nextPort up, and at the end from its beginning.
-	for (uint32_t step = 0; step <= words; ++step) {
-		const uint32_t index = (first + step) % words;
-		std::atomic_ref word(m_segment.waiter(m_index).ready[index]);
-		uint64_t bits = word.load();
-		if (step == 0) bits &= ~uint64_t(0) << (m_nextPort % kWordBits);
-		if (bits == 0) continue;
-		const uint32_t port = index * kWordBits + uint32_t(std::countr_zero(bits));
-		word.fetch_and(~(uint64_t(1) << (port % kWordBits)));
-		if (port >= ports) continue; // a bit that no peer of ours sets
-		m_nextPort = PortNo((port + 1) % ports);
-		return PortNo(port);
-	}
-	return std::nullopt;
+	const bool inFirst = m_words >> first & 1;
+	auto port = take(m_words & (~uint64_t(0) << first), inFirst ? (uint64_t(1) << (m_nextPort % kWordBits)) - 1 : 0);
+	if (!port) port = take(m_words, 0);
+	if (port) m_nextPort = PortNo((*port + 1) % ports);
+	return port;
 }
 
 void Waiter::mark(PortNo port)
@@ -123,9 +128,18 @@ void Waiter::mark(PortNo port)
 	std::atomic_ref(m_segment.waiter(m_index).ready[port / kWordBits]).fetch_or(uint64_t(1) << (port % kWordBits));
 }
 
+void Waiter::watch(PortNo port)
+{
+	if (port >= m_segment.geometry().ports) return;
+	m_words = (m_named ? m_words : 0) | uint64_t(1) << (port / kWordBits);
+	m_named = true;
+	mark(port);
+}
+
 bool Waiter::anyReady() const
 {
-	for (uint32_t index = 0; index < readyWords(m_segment); ++index) {
+	for (uint64_t words = m_words; words != 0; words &= words - 1) {
+		const auto index = uint32_t(std::countr_zero(words));
 		if (std::atomic_ref(m_segment.waiter(m_index).ready[index]).load() != 0) return true;
 	}
 	return false;

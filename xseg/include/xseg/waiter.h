@@ -38,6 +38,9 @@ public:
 	/// port's rings until both are empty (or sets the bit again with mark()).
 	std::optional<PortNo> takeReady();
 	void mark(PortNo port);
+	/// The owner has this port. From the first call on, takeReady() and anyReady() look for named ports alone, which is a
+	/// cache line where all 2048 are four. Marks it too: a predecessor may have left something in its rings.
+	void watch(PortNo port);
 	bool anyReady() const;
 	/// Announces that the owner is about to sleep. Returns false when there is work: do not sleep.
 	bool prepareSleep();
@@ -49,12 +52,15 @@ private:
 	const BellFds &m_bells;
 	uint32_t m_index;
 	PortNo m_nextPort = 0; ///< takeReady() goes round, so that no busy port starves the others
+	uint64_t m_words;      ///< a bit for each word of the ready bits that is looked at
+	bool m_named = false;  ///< these hold the ports of watch(), not just any
 };
 
 /// How long to poll before sleeping, learned from what polling brought (self-tuning, 0..200 us).
 class SpinBudget {
 public:
 	explicit SpinBudget(bool allowed) : m_allowed(allowed) {}
+	bool allowed() const { return m_allowed; }
 	uint64_t nextNs();            ///< budget of the coming poll, 0 = sleep at once
 	void hit();                   ///< polling found work
 	void missed();                ///< it did not
