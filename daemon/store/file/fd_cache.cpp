@@ -119,6 +119,7 @@ void FdCache::unlockName(OpenObject &object)
 void FdCache::opened(OpenObject &object, int fd)
 {
 	ARCHIPELAGO_ASSERT(object.busy && object.fd < 0);
+	quiet(fd);
 	object.fd = fd;
 	object.uses = 1;
 }
@@ -210,6 +211,7 @@ void FdCache::onOpened(OpenObject &object, int32_t result)
 	if (result >= 0) {
 		object.busy = false;
 		object.fd = result;
+		quiet(result);
 		// Nobody has it yet: idle for a moment, so that whoever is served first takes it from there.
 		idlePush(object);
 		return serve(object);
@@ -221,6 +223,10 @@ void FdCache::onOpened(OpenObject &object, int32_t result)
 	refuseWaiting(object, result);
 	serve(object);
 }
+
+/// Reads shall not write: by default the first read after each write dirties the inode with its access time. Only who owns the
+/// file may ask for this (fcntl(2)); who does not goes without.
+void FdCache::quiet(int fd) const { fcntl(fd, F_SETFL, (m_openFlags & O_DIRECT) | O_NOATIME); }
 
 /// The process has no descriptor left: do with fewer. False when there are none to give up.
 bool FdCache::shrink()

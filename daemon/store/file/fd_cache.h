@@ -93,6 +93,7 @@ private:
 	void issueOpen(OpenObject &object);
 	static bool wantsName(const StoreOp &op);
 	void onOpened(OpenObject &object, int32_t result);
+	void quiet(int fd) const;
 	bool shrink();
 	void refuseWaiting(OpenObject &object, int32_t result);
 	void use(OpenObject &object);

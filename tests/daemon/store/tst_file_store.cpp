@@ -8,6 +8,7 @@
 
 #include <QtTest>
 
+#include <fcntl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/statfs.h>
@@ -202,6 +203,29 @@ private slots:
 		QCOMPARE(run(Op::ObjRead, dataObject(0), data.all()), 0);
 		QVERIFY(descriptorOf(dataObject(12)) >= 0);
 		QVERIFY(descriptorOf(dataObject(13)) < 0);
+	}
+
+	/// Not even the time of the last access, which a filesystem writes for the first read after a write.
+	void readsDoNotWrite()
+	{
+		open(1);
+		Buffer data(4096, 'd');
+		for (const bool reopened : {false, true}) {
+			if (!reopened) QCOMPARE(run(Op::ObjCreate, dataObject(1), data.all()), 0);
+			const int fd = descriptorOf(dataObject(1));
+			QVERIFY(fd >= 0);
+			const timespec longAgo{.tv_sec = 1, .tv_nsec = 0};
+			const timespec times[] = {longAgo, {.tv_sec = 0, .tv_nsec = UTIME_OMIT}};
+			QCOMPARE(futimens(fd, times), 0);
+			QCOMPARE(run(Op::ObjRead, dataObject(1), data.all()), 0);
+			struct stat now{};
+			QCOMPARE(fstat(fd, &now), 0);
+			QCOMPARE(now.st_atim.tv_sec, longAgo.tv_sec);
+			QCOMPARE(fcntl(fd, F_GETFL) & O_DIRECT, m_store->direct() ? O_DIRECT : 0);
+			QCOMPARE(run(Op::ObjCreate, dataObject(2 + reopened), data.all()), 0); // takes the only descriptor
+			QVERIFY(descriptorOf(dataObject(1)) < 0);
+			QCOMPARE(run(Op::ObjRead, dataObject(1), data.all()), 0);
+		}
 	}
 
 	void readAndWriteAllocateNothing()
