@@ -20,6 +20,20 @@ namespace archipelago::mapper::testing {
 
 constexpr xseg::PortNo kBlockerbPort = 10, kMapperPort = 11, kBlockermPort = 12, kClientPort = 13;
 
+template <typename T> bool failsWith(const Result<T> &result, ErrorCode code)
+{
+	return !result && result.error().code == code;
+}
+
+inline AttachArgs holder(Holder kind, bool onlyIfOpened = false, bool readOnly = false)
+{
+	AttachArgs args;
+	args.holder = kind;
+	args.onlyIfOpened = onlyIfOpened;
+	args.readOnly = readOnly;
+	return args;
+}
+
 class Client : private runtime::PortHandler {
 public:
 	explicit Client(runtime::Reactor &reactor);

@@ -3,7 +3,7 @@
 //
 // Checkpoints under load, and the memory for chunks: what they write, that work goes on meanwhile, that the journal and the
 // memory stay bounded, and what a failure leaves.
-#include "tests/daemon/mapper/mapper_life.h"
+#include "tests/daemon/mapper/attached_volume.h"
 
 using namespace archipelago;
 using namespace archipelago::mapper;
@@ -12,12 +12,7 @@ using archipelago::testing::Rig;
 
 namespace {
 
-constexpr uint64_t kSize = 3 * kChunkSpan;
-
-template <typename T> bool failsWith(const Result<T> &result, ErrorCode code)
-{
-	return !result && result.error().code == code;
-}
+constexpr uint64_t kSize = AttachedVolume::kSize;
 
 Life::Options small()
 {
@@ -36,26 +31,9 @@ bool isReadOfChunk1(const World::Seen &seen)
 	return seen.op == Op::ObjRead && seen.id.kind == ObjectKind::Chunk && seen.id.index == 1;
 }
 
-struct Bench {
-	World world;
-	Life life;
-	uint32_t handle = 0;
-	VolumeId volume;
+struct Bench : AttachedVolume {
+	using AttachedVolume::AttachedVolume;
 
-	explicit Bench(Rig &rig, Life::Options options) : life(rig, world, options)
-	{
-		if (!life.wait(life.client().create("db", kSize))) qFatal("create");
-		attach();
-	}
-	void attach()
-	{
-		const Result<AttachReply> attached = life.wait(life.client().attach("db"));
-		if (!attached) qFatal("%s", attached.error().message.c_str());
-		handle = attached->handle;
-		volume = attached->volume;
-	}
-	Result<void> write(uint32_t block, uint32_t value) { return life.wait(life.client().write(handle, block, value)); }
-	uint32_t read(uint32_t block) { return life.wait(life.client().read(handle, block)).value_or(~0u); }
 	Header header() const
 	{
 		const ObjectName object = ObjectName::header(volume, 2);
@@ -69,7 +47,7 @@ struct Bench {
 		for (const Disk::Name &name : world.maps.list(args)) sum += world.maps.read(name)->size();
 		return sum;
 	}
-	bool stopped() { return life.wait(life.client().info("db"))->stopped; }
+	bool stopped() { return info().stopped; }
 	/// Writes blocks from `next` on, until one fails or `done`.
 	Result<void> writeUntil(uint32_t &next, const std::function<bool()> &done)
 	{
@@ -104,10 +82,9 @@ private slots:
 		ListArgs args;
 		args.kind = ObjectKind::Chunk;
 		QVERIFY(bench.world.maps.list(args).size() <= 6); // old ones go, too
-		QVERIFY(bench.life.wait(bench.life.client().detach(bench.handle)));
-		bench.attach();
-		for (uint32_t block = 0; block < 1000; ++block) QCOMPARE(bench.read(block * 20), block + 1);
-		QCOMPARE(bench.life.wait(bench.life.client().info("db"))->allocatedBytes, 1000 * kBlockBytes);
+		QVERIFY(bench.reopen());
+		for (uint32_t block = 0; block < 1000; ++block) QCOMPARE(bench.value(block * 20), block + 1);
+		QCOMPARE(bench.info().allocatedBytes, 1000 * kBlockBytes);
 	}
 
 	/// While the chunks are being written writes go on, until the journal is full; then they wait, and none fails.
@@ -126,7 +103,7 @@ private slots:
 		QVERIFY(bench.life.blockerm().held() > 0);
 		QVERIFY(ended() > 100 && ended() < 190);
 		QVERIFY(bench.journalBytes() <= 16384 + 4096);
-		QCOMPARE(bench.read(0), 7u); // and the rest works
+		QCOMPARE(bench.value(0), 7u); // and the rest works
 		bench.world.hold = nullptr;
 		bench.life.blockerm().release();
 		bench.life.until([&] { return ended() == writes.size(); });
@@ -142,7 +119,7 @@ private slots:
 		QVERIFY(bench.writeUntil(next, [&] { return bench.life.blockerb().held() != 0; }));
 		const uint32_t covered = next;
 		for (const uint32_t block : {6000u, 6001u}) QVERIFY(bench.write(block, 9));
-		QVERIFY(bench.life.wait(bench.life.client().trim(bench.handle, 3, 2)));
+		QVERIFY(bench.trim(3, 2));
 		bench.world.hold = nullptr;
 		bench.life.blockerb().release();
 		bench.life.until([&] { return bench.header().applied != 0; });
@@ -156,9 +133,9 @@ private slots:
 		QVERIFY(entries[3].mapped() && entries[4].mapped());
 		QCOMPARE(std::ranges::count_if(entries, &MapEntry::mapped), std::ptrdiff_t(covered));
 		// Memory has them all.
-		QCOMPARE(bench.read(6000), 9u);
-		QCOMPARE(bench.read(3), 0u);
-		QCOMPARE(bench.read(5), 6u);
+		QCOMPARE(bench.value(6000), 9u);
+		QCOMPARE(bench.value(3), 0u);
+		QCOMPARE(bench.value(5), 6u);
 	}
 
 	void oldRecords_areCheckpointedByTime()
@@ -238,14 +215,14 @@ private slots:
 		QVERIFY(bench.journalBytes() <= 16384 + 4096);
 		QVERIFY(!bench.stopped());
 		QVERIFY(bench.write(0, 77)); // in place
-		QVERIFY(bench.life.wait(bench.life.client().flush(bench.handle)));
-		QVERIFY(failsWith(bench.life.wait(bench.life.client().trim(bench.handle, 1, 1)), ErrorCode::Io));
-		QCOMPARE(bench.read(1), 2u); // and is as it was
+		QVERIFY(bench.flush());
+		QVERIFY(failsWith(bench.trim(1, 1), ErrorCode::Io));
+		QCOMPARE(bench.value(1), 2u); // and is as it was
 		bench.world.broken = nullptr;
 		QVERIFY(bench.write(next, 1));
-		QVERIFY(bench.life.wait(bench.life.client().trim(bench.handle, 1, 1)));
-		QCOMPARE(bench.read(0), 77u);
-		QCOMPARE(bench.read(1), 0u);
+		QVERIFY(bench.trim(1, 1));
+		QCOMPARE(bench.value(0), 77u);
+		QCOMPARE(bench.value(1), 0u);
 	}
 
 	/// Epochs are reserved in the header too: one write of it at a time, and neither undoes the other's.
@@ -290,8 +267,8 @@ private slots:
 		bench.life.blockerm().release();
 		bench.life.until([&] { return left->has_value(); });
 		QCOMPARE(bench.journalBytes(), 0u);
-		bench.attach();
-		for (uint32_t block = 0; block < next; ++block) QCOMPARE(bench.read(block), block + 1);
+		QVERIFY(bench.attach());
+		for (uint32_t block = 0; block < next; ++block) QCOMPARE(bench.value(block), block + 1);
 	}
 
 	// ---- memory for chunks
@@ -315,22 +292,22 @@ private slots:
 		QCOMPARE(reads(), 0); // with changes they stay, however many there are
 		QVERIFY(bench.life.wait(bench.life.client().detach(bench.handle)));
 		QVERIFY(bench.life.wait(bench.life.client().detach(other)));
-		bench.attach();
+		QVERIFY(bench.attach());
 		const uint32_t again = bench.life.wait(bench.life.client().attach("other"))->handle;
 		for (int round = 0; round < 2; ++round) { // two fit: each is read once
-			QCOMPARE(bench.read(0), 1u);
+			QCOMPARE(bench.value(0), 1u);
 			QCOMPARE(bench.life.wait(bench.life.client().read(again, 0)).value(), 11u);
 			QCOMPARE(reads(), 2);
 		}
 		for (uint32_t chunk = 0; chunk < 3; ++chunk) {
-			QCOMPARE(bench.read(chunk * kChunkEntries), chunk + 1);
+			QCOMPARE(bench.value(chunk * kChunkEntries), chunk + 1);
 			QCOMPARE(bench.life.wait(bench.life.client().read(again, chunk * kChunkEntries)).value(), chunk + 11);
 		}
 		QVERIFY(reads() >= 6);
 		// Closed, a volume has no share any more.
 		QVERIFY(bench.life.wait(bench.life.client().detach(again)));
 		const auto before = reads();
-		for (uint32_t chunk : {0u, 1u, 0u, 1u, 0u, 1u}) QCOMPARE(bench.read(chunk * kChunkEntries), chunk + 1);
+		for (uint32_t chunk : {0u, 1u, 0u, 1u, 0u, 1u}) QCOMPARE(bench.value(chunk * kChunkEntries), chunk + 1);
 		QVERIFY(reads() <= before + 2);
 	}
 
@@ -341,15 +318,14 @@ private slots:
 		options.mapCacheBytes = 1;
 		Bench bench(m_rig, options);
 		for (uint32_t chunk = 0; chunk < 3; ++chunk) QVERIFY(bench.write(chunk * kChunkEntries, chunk + 1));
-		QVERIFY(bench.life.wait(bench.life.client().detach(bench.handle)));
-		bench.attach();
-		QCOMPARE(bench.read(0), 1u);
-		const auto create = bench.life.wait(bench.life.client().map(Op::MapWrite, bench.handle, 5));
+		QVERIFY(bench.reopen());
+		QCOMPARE(bench.value(0), 1u);
+		const auto create = bench.map(Op::MapWrite, 5);
 		QVERIFY(create && create->placement == Placement::Create);
-		for (uint32_t chunk : {1u, 2u, 1u, 2u}) QCOMPARE(bench.read(chunk * kChunkEntries), chunk + 1);
+		for (uint32_t chunk : {1u, 2u, 1u, 2u}) QCOMPARE(bench.value(chunk * kChunkEntries), chunk + 1);
 		QVERIFY(bench.life.wait(bench.life.client().record(bench.handle, 5, create->token, true)));
-		QVERIFY(bench.life.wait(bench.life.client().map(Op::MapRead, bench.handle, 5))->id == create->id);
-		QCOMPARE(bench.read(0), 1u);
+		QVERIFY(bench.map(Op::MapRead, 5)->id == create->id);
+		QCOMPARE(bench.value(0), 1u);
 	}
 
 	void memory_otherChunksAreServedWhileOneIsRead()
@@ -358,13 +334,12 @@ private slots:
 		options.mapCacheBytes = 1;
 		Bench bench(m_rig, options);
 		for (uint32_t chunk = 0; chunk < 3; ++chunk) QVERIFY(bench.write(chunk * kChunkEntries, chunk + 1));
-		QVERIFY(bench.life.wait(bench.life.client().detach(bench.handle)));
-		bench.attach();
+		QVERIFY(bench.reopen());
 		bench.world.hold = isReadOfChunk1;
 		const auto slow = bench.life.start(bench.life.client().read(bench.handle, kChunkEntries));
 		const auto same = bench.life.start(bench.life.client().read(bench.handle, kChunkEntries + 1));
 		bench.life.until([&] { return bench.life.blockerm().held() == 1; });
-		for (uint32_t chunk : {0u, 2u, 0u, 2u}) QCOMPARE(bench.read(chunk * kChunkEntries), chunk + 1);
+		for (uint32_t chunk : {0u, 2u, 0u, 2u}) QCOMPARE(bench.value(chunk * kChunkEntries), chunk + 1);
 		QVERIFY(!slow->has_value());
 		bench.world.hold = nullptr;
 		bench.life.blockerm().release();

@@ -2,7 +2,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //
 // MapExtents: what it says after writes and trims, during them, after a crash; how far it looks; and what it refuses.
-#include "tests/daemon/mapper/mapper_life.h"
+#include "tests/daemon/mapper/attached_volume.h"
 
 using namespace archipelago;
 using namespace archipelago::mapper;
@@ -11,7 +11,7 @@ using archipelago::testing::Rig;
 
 namespace {
 
-constexpr uint64_t kSize = 3 * kChunkSpan;
+constexpr uint64_t kSize = AttachedVolume::kSize;
 constexpr uint32_t kBlocks = uint32_t(kSize / kBlockBytes);
 
 /// Runs as a text: "m3 h5".
@@ -22,24 +22,10 @@ QString shown(const std::vector<BlockRun> &runs)
 	return out.join(' ');
 }
 
-struct Bench {
-	World world;
-	Life life;
-	uint32_t handle = 0;
+struct Bench : AttachedVolume {
+	using AttachedVolume::AttachedVolume;
 
-	explicit Bench(Rig &rig, Life::Options options = {}) : life(rig, world, options)
-	{
-		if (!life.wait(life.client().create("db", kSize))) qFatal("create");
-		attach();
-	}
-	void attach()
-	{
-		const Result<AttachReply> attached = life.wait(life.client().attach("db"));
-		if (!attached) qFatal("%s", attached.error().message.c_str());
-		handle = attached->handle;
-	}
 	bool write(uint32_t block) { return life.wait(life.client().write(handle, block, block + 1)).has_value(); }
-	bool trim(uint32_t block, uint32_t count) { return life.wait(life.client().trim(handle, block, count)).has_value(); }
 	QString extents(uint32_t block, uint32_t count, uint32_t room = 64)
 	{
 		const auto runs = life.wait(life.client().extents(handle, block, count, room));
@@ -95,8 +81,7 @@ private slots:
 		options.mapCacheBytes = 1;
 		Bench bench(m_rig, options);
 		for (const uint32_t block : {2u, kChunkEntries, 2 * kChunkEntries + 7}) QVERIFY(bench.write(block));
-		QVERIFY(bench.life.wait(bench.life.client().detach(bench.handle)));
-		bench.attach();
+		QVERIFY(bench.reopen());
 		QCOMPARE(bench.extents(0, kChunkEntries), QString("h2 m1 h%1").arg(kChunkEntries - 3));
 		QCOMPARE(bench.extents(kChunkEntries - 1, kChunkEntries), QString("h1 m1 h%1").arg(kChunkEntries - 2));
 		QCOMPARE(bench.extents(2 * kChunkEntries, 9), "h7 m1 h1");
@@ -106,7 +91,7 @@ private slots:
 	void aFirstWriteShowsWithItsRecord()
 	{
 		Bench bench(m_rig);
-		const auto where = bench.life.wait(bench.life.client().map(Op::MapWrite, bench.handle, 5));
+		const auto where = bench.map(Op::MapWrite, 5);
 		QVERIFY(where && where->placement == Placement::Create);
 		QCOMPARE(bench.extents(5, 1), "h1");
 		QVERIFY(bench.life.wait(bench.life.client().record(bench.handle, 5, where->token, true)));
@@ -150,7 +135,7 @@ private slots:
 		Bench bench(m_rig);
 		QVERIFY(bench.write(1));
 		bench.world.failStep = bench.world.steps; // the sync of its data
-		QVERIFY(!bench.life.wait(bench.life.client().flush(bench.handle)));
+		QVERIFY(!bench.flush());
 		QCOMPARE(bench.extents(0, 4), "E-IO");
 	}
 };

@@ -3,7 +3,7 @@
 //
 // Errors of the disks, and the end of a mapper whose clients live on: what stops a volume and what does not, what a stopped
 // one answers and says, and how it comes back.
-#include "tests/daemon/mapper/mapper_life.h"
+#include "tests/daemon/mapper/attached_volume.h"
 
 using namespace archipelago;
 using namespace archipelago::mapper;
@@ -12,12 +12,7 @@ using archipelago::testing::Rig;
 
 namespace {
 
-constexpr uint64_t kSize = 3 * kChunkSpan;
-
-template <typename T> bool failsWith(const Result<T> &result, ErrorCode code)
-{
-	return !result && result.error().code == code;
-}
+constexpr uint64_t kSize = AttachedVolume::kSize;
 
 bool isJournal(const World::Seen &seen) { return seen.id.kind == ObjectKind::Journal && seen.op != Op::ObjList; }
 bool isRecordWrite(const World::Seen &seen) { return isJournal(seen) && seen.op == Op::ObjWrite; }
@@ -26,27 +21,9 @@ bool isVolumeSync(const World::Seen &seen) { return seen.op == Op::ObjSyncVolume
 bool isChunk1(const World::Seen &seen) { return seen.id.kind == ObjectKind::Chunk && seen.id.index == 1; }
 bool isBlock1(const World::Seen &seen) { return seen.id.kind == ObjectKind::Data && seen.id.index == 1 && !isVolumeSync(seen); }
 
-struct Bench {
-	World world;
-	Life life;
-	uint32_t handle = 0;
+struct Bench : AttachedVolume {
+	using AttachedVolume::AttachedVolume;
 
-	explicit Bench(Rig &rig) : life(rig, world)
-	{
-		if (!life.wait(life.client().create("db", kSize))) qFatal("create");
-		if (!attach()) qFatal("attach");
-	}
-	bool attach()
-	{
-		const Result<AttachReply> attached = life.wait(life.client().attach("db"));
-		if (attached) handle = attached->handle;
-		return attached.has_value();
-	}
-	bool reopen() { return life.wait(life.client().detach(handle)) && attach(); }
-	Result<void> write(uint32_t block, uint32_t value) { return life.wait(life.client().write(handle, block, value)); }
-	Result<uint32_t> read(uint32_t block) { return life.wait(life.client().read(handle, block)); }
-	Result<void> flush() { return life.wait(life.client().flush(handle)); }
-	VolumeInfo info() { return life.wait(life.client().info("db")).value(); }
 	std::string health() { return life.wait(life.client().health()).value(); }
 	/// The next request of this kind fails.
 	void failNext(bool (*which)(const World::Seen &), ErrorCode code, const std::function<void()> &request)
@@ -206,7 +183,7 @@ private slots:
 		bench.world.broken = isChunk1;
 		QVERIFY(failsWith(bench.read(kChunkEntries), ErrorCode::Io));
 		QVERIFY(failsWith(bench.write(kChunkEntries + 3, 1), ErrorCode::Io));
-		QVERIFY(failsWith(bench.life.wait(bench.life.client().trim(bench.handle, kChunkEntries, 1)), ErrorCode::Io));
+		QVERIFY(failsWith(bench.trim(kChunkEntries, 1), ErrorCode::Io));
 		QCOMPARE(bench.read(1).value(), 1u);
 		QVERIFY(bench.write(1, 5) && bench.write(2, 6) && bench.flush());
 		QCOMPARE(bench.read(2 * kChunkEntries).value(), 2 * kChunkEntries);

@@ -2,7 +2,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //
 // MapTrim and MapPunch: what they change and when, what waits for them and for whom they wait.
-#include "tests/daemon/mapper/mapper_life.h"
+#include "tests/daemon/mapper/attached_volume.h"
 
 using namespace archipelago;
 using namespace archipelago::mapper;
@@ -11,41 +11,16 @@ using archipelago::testing::Rig;
 
 namespace {
 
-constexpr uint64_t kSize = 3 * kChunkSpan;
+constexpr uint64_t kSize = AttachedVolume::kSize;
 constexpr uint32_t kBlocks = uint32_t(kSize / kBlockBytes);
-
-template <typename T> bool failsWith(const Result<T> &result, ErrorCode code)
-{
-	return !result && result.error().code == code;
-}
 
 bool isJournalWrite(const World::Seen &seen) { return seen.op == Op::ObjWrite && seen.id.kind == ObjectKind::Journal; }
 
 /// A volume with an attached client.
-struct Bench {
-	World world;
-	Life life;
-	uint32_t handle = 0;
-	VolumeId volume;
+struct Bench : AttachedVolume {
+	using AttachedVolume::AttachedVolume;
 
-	explicit Bench(Rig &rig, Life::Options options = {}) : life(rig, world, options)
-	{
-		if (!life.wait(life.client().create("db", kSize))) qFatal("create");
-		attach();
-	}
-	void attach()
-	{
-		const Result<AttachReply> attached = life.wait(life.client().attach("db"));
-		if (!attached) qFatal("%s", attached.error().message.c_str());
-		handle = attached->handle;
-		volume = attached->volume;
-	}
-	bool write(uint32_t block, uint32_t value) { return life.wait(life.client().write(handle, block, value)).has_value(); }
-	uint32_t read(uint32_t block) { return life.wait(life.client().read(handle, block)).value_or(~0u); }
-	Result<void> trim(uint32_t block, uint32_t count) { return life.wait(life.client().trim(handle, block, count)); }
-	bool flush() { return life.wait(life.client().flush(handle)).has_value(); }
-	Result<MapReply> map(Op op, uint32_t block) { return life.wait(life.client().map(op, handle, block)); }
-	uint64_t allocated() { return life.wait(life.client().info("db"))->allocatedBytes / kBlockBytes; }
+	uint64_t allocated() { return info().allocatedBytes / kBlockBytes; }
 	size_t objects() const
 	{
 		ListArgs args;
@@ -83,7 +58,7 @@ private slots:
 		QCOMPARE(bench.allocated(), 10u);
 		QVERIFY(bench.trim(12, 5));
 		for (uint32_t block = 10; block < 20; ++block)
-			QCOMPARE(bench.read(block), block >= 12 && block < 17 ? 0u : block);
+			QCOMPARE(bench.value(block), block >= 12 && block < 17 ? 0u : block);
 		QCOMPARE(bench.allocated(), 5u);
 		QCOMPARE(bench.drops(), size_t(1)); // one for the run
 		QCOMPARE(bench.objects(), size_t(10)); // power loss may still undo the trim
@@ -103,11 +78,11 @@ private slots:
 			QVERIFY(create && create->placement == Placement::Create && create->id.epoch > first);
 			QVERIFY(bench.life.wait(bench.life.client().record(bench.handle, 7, create->token, false)));
 			QVERIFY(bench.write(7, round));
-			QCOMPARE(bench.read(7), round);
+			QCOMPARE(bench.value(7), round);
 		}
 		QVERIFY(bench.flush());
 		bench.life.until([&] { return bench.objects() == 1; });
-		QCOMPARE(bench.read(7), 5u);
+		QCOMPARE(bench.value(7), 5u);
 		QVERIFY(bench.world.violations.empty());
 	}
 
@@ -116,7 +91,7 @@ private slots:
 		Bench bench(m_rig);
 		for (uint32_t block : {0u, 2u, 3u, 8191u, 8192u, 16384u, kBlocks - 1}) QVERIFY(bench.write(block, block + 1));
 		QVERIFY(bench.trim(0, kBlocks));
-		for (uint32_t block : {0u, 2u, 3u, 8191u, 8192u, 16384u, kBlocks - 1}) QCOMPARE(bench.read(block), 0u);
+		for (uint32_t block : {0u, 2u, 3u, 8191u, 8192u, 16384u, kBlocks - 1}) QCOMPARE(bench.value(block), 0u);
 		QCOMPARE(bench.allocated(), 0u);
 		QCOMPARE(bench.drops(), size_t(6)); // a run ends with its chunk
 		QVERIFY(bench.life.wait(bench.life.client().detach(bench.handle)));
@@ -124,10 +99,10 @@ private slots:
 		args.kind = ObjectKind::Chunk;
 		QVERIFY(bench.world.maps.list(args).empty()); // a chunk of nothing is not stored
 		QCOMPARE(bench.objects(), size_t(0));
-		bench.attach();
-		QCOMPARE(bench.read(8192), 0u);
+		QVERIFY(bench.attach());
+		QCOMPARE(bench.value(8192), 0u);
 		QVERIFY(bench.write(8192, 9));
-		QCOMPARE(bench.read(8192), 9u);
+		QCOMPARE(bench.value(8192), 9u);
 	}
 
 	void trim_ofWhatIsNotThereCostsNothing()
@@ -145,12 +120,11 @@ private slots:
 	{
 		Bench bench(m_rig);
 		for (uint32_t block : {5u, 8200u, 16400u}) QVERIFY(bench.write(block, block));
-		QVERIFY(bench.life.wait(bench.life.client().detach(bench.handle)));
-		bench.attach();
+		QVERIFY(bench.reopen());
 		QVERIFY(bench.trim(8000, 9000));
-		QCOMPARE(bench.read(5), 5u);
-		QCOMPARE(bench.read(8200), 0u);
-		QCOMPARE(bench.read(16400), 0u);
+		QCOMPARE(bench.value(5), 5u);
+		QCOMPARE(bench.value(8200), 0u);
+		QCOMPARE(bench.value(16400), 0u);
 	}
 
 	void trim_waitsForACreateAndIsWaitedFor()
