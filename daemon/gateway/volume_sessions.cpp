@@ -155,7 +155,11 @@ Task<Result<AttachReply>> VolumeSessions::attach(std::string name, bool onlyIfOp
 	for (unsigned hops = 0; hops < kAttachHops; ++hops) {
 		Result<AttachReply> attached = co_await attachAt(composerOf(shard), name, onlyIfOpened);
 		if (!attached || !attached->elsewhere) co_return std::move(attached);
-		shard = shardOf(attached->volume, m_options.shard.count);
+		const uint32_t there = shardOf(attached->volume, m_options.shard.count);
+		if (there == shard)
+			co_return failure(ErrorCode::Config, "Cannot open " + name + ": vlmcd runs with another number of reactors than this "
+			                                     "gateway. Give all hosts the same number, then: archipelago restart");
+		shard = there;
 	}
 	co_return failure(ErrorCode::Peer, "Cannot open " + name + ": its name changes hands all the time. Try again.");
 }

@@ -25,6 +25,7 @@
 #include "daemon/gateway/nbd/reply.h"
 #include "daemon/gateway/nbd/reply_queue.h"
 #include "daemon/gateway/nbd/run_ahead.h"
+#include "daemon/gateway/nbd/socket_io.h"
 #include "daemon/gateway/volume_sessions.h"
 
 #include <algorithm>
@@ -66,11 +67,13 @@ public:
 	/// True when it holds buffers, waits for its client to move, and did so already at the last call.
 	bool stalled();
 	void evict();
-	/// Its client has left (or is being sent away), and I/O of it on this volume is in flight still.
+	/// Its client has left (or is being sent away), and I/O of it on this volume is in flight, or still to be read: who waits for
+	/// buffers or storage does not look at its socket, and learns late that nobody is there.
 	bool leavesBehind(const OpenVolume &volume) const
 	{
-		return m_state != State::Reading && m_volume.sharesWith(volume) &&
-		       std::ranges::any_of(m_requests, [](const Request &request) { return request.piecesOut != 0; });
+		if (!m_volume.sharesWith(volume)) return false;
+		if (m_state == State::Reading) return hasHungUp(m_fd);
+		return std::ranges::any_of(m_requests, [](const Request &request) { return request.piecesOut != 0; });
 	}
 
 	static constexpr uint32_t kMaxRequests = 256;

@@ -34,6 +34,7 @@ constexpr size_t kMaxNamed = 16;          ///< who asks for the clients is told 
 constexpr uint64_t kStallMs = 5000;       ///< a client that holds buffers and does not move is dropped after one to two of these, if others wait
 constexpr uint64_t kAcceptRetryMs = 100;  ///< descriptors or memory are short
 constexpr uint64_t kLeavingPollMs = 5;     ///< how often an open looks whether I/O of a lost connection has ended
+constexpr uint64_t kLeavingPatienceMs = VolumeSessions::kOpenPatienceMs;
 constexpr size_t kScratchBytes = 64 * 1024;
 
 VolumeSessions::Options sessionOptions(const NbdConfig &config, Shard shard, std::function<std::string(std::string_view)> clients)
@@ -100,6 +101,7 @@ private:
 		Negotiated negotiated; ///< its volume: that of the new shard
 		OpenVolume held;       ///< the volume as it is open in shard 0, and that thread's to touch
 		VolumeId volume;
+		std::string trouble; ///< why it is not served
 	};
 
 	Task<Result<OpenVolume>> open(std::string name) override;
@@ -175,13 +177,20 @@ Task<Result<void>> NbdGateway::stop()
 }
 
 /// A client that lost its connection connects again and sends again what was not answered, then goes on. What is in flight from
-/// before must have ended by then: else an old copy of a write could land on top of a newer one that was acknowledged.
+/// before must have ended by then: else an old copy of a write could land on top of a newer one that was acknowledged. Not for
+/// ever: who waits is one of kMaxClients, and one stuck disk must not keep clients of other volumes out.
 Task<Result<OpenVolume>> NbdGateway::open(std::string name)
 {
-	Result<OpenVolume> volume = co_await m_volumes.open(std::move(name));
+	Result<OpenVolume> volume = co_await m_volumes.open(name);
 	if (!volume) co_return std::move(volume);
 	const auto leaving = [&volume](const Client &client) { return client.connection && client.connection->leavesBehind(*volume); };
-	while (std::ranges::any_of(m_clients, leaving)) co_await m_reactor.sleepMs(kLeavingPollMs);
+	const uint64_t until = runtime::Reactor::nowNs() + kLeavingPatienceMs * 1'000'000u;
+	while (std::ranges::any_of(m_clients, leaving)) {
+		if (runtime::Reactor::nowNs() >= until)
+			co_return failure(ErrorCode::Busy, "Cannot open " + name + ": I/O of a client that has left is still under way, and must "
+			                                   "end first. Try again; if it never ends, is the disk stuck? See: archipelago status, dmesg");
+		co_await m_reactor.sleepMs(kLeavingPollMs);
+	}
 	co_return std::move(volume);
 }
 
@@ -278,11 +287,12 @@ Task<void> NbdGateway::move(Client &client, Negotiated &negotiated, NbdGateway &
 	moving.negotiated = std::move(negotiated);
 	std::function<Task<bool>()> job = [&moving, &to, this] { return to.takeOver(moving, *this); };
 	if (!co_await runtime::runOn(m_reactor, to.m_reactor, std::move(job)))
-		m_log->warn("{}: its volume is not to be had any more", moving.label);
+		m_log->warn("{} is disconnected: {}", moving.label, moving.trouble);
 }
 
 /// Called by shard 0, on our thread. The volume stays open there until it is open here, so it does not close in between. False:
-/// it cannot be opened here, or is another one now.
+/// it cannot be opened here, or is another one now. A client that has left meanwhile is not served: what it has sent was never
+/// answered, and one that came back since may be served already.
 Task<bool> NbdGateway::takeOver(Moving &moving, NbdGateway &from)
 {
 	if (m_stopping) co_return true; // stop() may be over; otherwise it waits for this client
@@ -291,7 +301,8 @@ Task<bool> NbdGateway::takeOver(Moving &moving, NbdGateway &from)
 	Result<OpenVolume> volume = co_await open(moving.negotiated.name);
 	from.m_reactor.postFromAnyThread([&moving] { moving.held.reset(); }); // before shard 0 goes on: mail keeps its order
 	const bool good = volume && (*volume)->volume() == moving.volume;
-	if (good && !m_stopping) {
+	if (!good) moving.trouble = volume ? "The volume of that name is another one now." : std::move(volume.error().message);
+	if (good && !m_stopping && !hasHungUp(client->fd.get())) {
 		moving.negotiated.volume = std::move(*volume);
 		co_await transmit(*client, moving.negotiated);
 	}

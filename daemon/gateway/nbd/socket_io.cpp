@@ -57,4 +57,10 @@ Task<bool> sendAll(runtime::Reactor &reactor, int fd, std::span<const std::byte>
 	co_return true;
 }
 
+bool hasHungUp(int fd)
+{
+	pollfd look{fd, 0, 0};
+	return ::poll(&look, 1, 0) == 1 && (look.revents & POLLHUP);
+}
+
 } // namespace archipelago::gateway::nbd

@@ -19,5 +19,8 @@ runtime::Task<bool> receiveAll(runtime::Reactor &reactor, int fd, std::span<std:
 runtime::Task<bool> receiveAndDrop(runtime::Reactor &reactor, int fd, uint64_t bytes);
 /// False: the peer is gone.
 runtime::Task<bool> sendAll(runtime::Reactor &reactor, int fd, std::span<const std::byte> from);
+/// Its peer has closed it, or died: nobody takes another reply. True before the end of the stream is read, however much there still
+/// is to read. (One that only will not send any more has not hung up.)
+bool hasHungUp(int fd);
 
 } // namespace archipelago::gateway::nbd

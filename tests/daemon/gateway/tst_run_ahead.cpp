@@ -5,6 +5,7 @@
 // byte lands where its command says.
 #include "tests/daemon/gateway/nbd_rig.h"
 
+#include <algorithm>
 #include <map>
 #include <random>
 
@@ -31,6 +32,15 @@ public:
 	}
 	const std::string &bytes() const { return m_bytes; }
 	const std::string &model() const { return m_model; }
+	/// Of the first `bytes` of the stream: what the volume holds when all whole commands are done, and how many there are.
+	std::pair<std::string, size_t> after(size_t bytes) const
+	{
+		std::string model(kVolume, '\0');
+		for (const Written &w : m_written)
+			if (w.end <= bytes) model.replace(w.offset, w.data.size(), w.data);
+		const auto whole = std::ranges::count_if(m_ends, [bytes](size_t end) { return end <= bytes; });
+		return {std::move(model), static_cast<size_t>(whole)};
+	}
 	const std::map<uint64_t, std::string> &replies() const { return m_replies; } ///< by cookie
 	size_t pick(size_t n) { return m_dice() % n; }
 
@@ -44,6 +54,7 @@ private:
 		command(kWrite, offset, length);
 		m_bytes += data;
 		m_model.replace(offset, length, data);
+		m_written.push_back({m_bytes.size(), offset, data});
 		expect(0, "");
 	}
 	void refused(uint64_t offset, uint32_t length, uint32_t error)
@@ -70,9 +81,17 @@ private:
 	void expect(uint32_t error, const std::string &payload)
 	{
 		m_replies[m_cookie] = Wire::reply(error, m_cookie).bytes() + payload;
+		m_ends.push_back(m_bytes.size());
 		++m_cookie;
 	}
 
+	struct Written {
+		size_t end; ///< of the command, in the stream
+		uint64_t offset;
+		std::string data;
+	};
+	std::vector<Written> m_written;
+	std::vector<size_t> m_ends; ///< of all commands
 	std::mt19937 m_dice;
 	uint64_t m_cookie = 0;
 	std::string m_bytes, m_model;
@@ -127,6 +146,35 @@ private slots:
 		}
 		QVERIFY(allAnswered(client, stream));
 		QVERIFY(std::memcmp(rig.blank().data(), stream.model().data(), kVolume) == 0);
+	}
+
+	/// Whole commands are done and answered, of the one that was cut nothing; and what was made ready for more is given back (the
+	/// connection asserts it).
+	void aStreamThatEndsAnywhereEndsAtItsLastWholeCommand()
+	{
+		for (unsigned seed = 1; seed <= 24; ++seed) {
+			NbdRig rig;
+			NbdClient client = rig.connect();
+			QVERIFY(client.go("blank"));
+			Stream stream(seed);
+			stream.play(4);
+			const size_t cut = stream.pick(stream.bytes().size());
+			const auto [model, whole] = stream.after(cut);
+			QVERIFY(client.send(stream.bytes().substr(0, cut)));
+			client.halfClose();
+			size_t answered = 0;
+			for (;; ++answered) {
+				const std::string header = client.receive(16);
+				if (header.empty()) break;
+				QCOMPARE(header.size(), size_t{16});
+				const auto expected = stream.replies().find(nbd::read64(reinterpret_cast<const std::byte *>(header.data()) + 8));
+				QVERIFY(expected != stream.replies().end());
+				QCOMPARE(header + client.receive(expected->second.size() - 16), expected->second);
+			}
+			QCOMPARE(answered, whole);
+			QVERIFY(std::memcmp(rig.blank().data(), model.data(), kVolume) == 0);
+			rig.run(rig.stop());
+		}
 	}
 };
 

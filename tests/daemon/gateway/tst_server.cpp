@@ -4,6 +4,8 @@
 // The gateway as a peer: start, its errors, stop with clients in every state, the limit of clients.
 #include "tests/daemon/gateway/nbd_rig.h"
 
+#include "daemon/gateway/nbd/connection.h"
+
 #include <QFile>
 
 #include <unistd.h>
@@ -81,6 +83,56 @@ private slots:
 		QVERIFY(other.go("ro")); // no business of other volumes
 		rig.composer->release();
 		QVERIFY(!again.receive(20).empty());
+		QVERIFY(std::memcmp(rig.blank().data(), pattern(512, 1).data(), 512) == 0);
+	}
+
+	/// So many commands are in hand that the server does not look at the socket: nothing has told it that nobody is there.
+	void alsoForWhatIsStillInTheSocketOfAClientThatIsGone()
+	{
+		NbdRig rig;
+		NbdClient before = rig.connect();
+		QVERIFY(before.go("blank"));
+		rig.composer->holding = true;
+		std::string commands;
+		for (uint64_t i = 0; i < nbd::Connection::kMaxRequests; ++i) commands += Wire::command(3, i, 0, 0).bytes();
+		commands += Wire::command(1, 1000, 0, 512).bytes() + pattern(512, 1);
+		QVERIFY(before.send(commands));
+		QVERIFY(turnUntil(rig, [&] { return rig.composer->held.size() == nbd::Connection::kMaxRequests; }));
+		settle(rig);
+		before.close();
+		NbdClient again = rig.connect();
+		QCOMPARE(again.receive(kGreeting.size()), kGreeting);
+		QVERIFY(again.send(Wire().u32(3).bytes() + Wire::go("blank").bytes()));
+		QVERIFY(again.quiet());
+		rig.composer->release();
+		QVERIFY(!again.receive(20).empty());
+		QCOMPARE(rig.composer->flushes, nbd::Connection::kMaxRequests);
+		const bool written = std::memcmp(rig.blank().data(), pattern(512, 1).data(), 512) == 0;
+		settle(rig);
+		QCOMPARE(std::memcmp(rig.blank().data(), pattern(512, 1).data(), 512) == 0, written); // before, or not at all
+	}
+
+	/// A stuck disk must not collect clients that wait for it until there is no place for any other.
+	void whoConnectsAgainIsToldWhenThatNeverEnds()
+	{
+		NbdRig rig;
+		NbdClient before = rig.connect();
+		QVERIFY(before.go("blank"));
+		rig.composer->holding = true;
+		QVERIFY(before.send(Wire::command(1, 1, 0, 512).bytes() + pattern(512, 1)));
+		QVERIFY(turnUntil(rig, [&] { return rig.composer->held.size() == 1; }));
+		before.close();
+		NbdClient again = rig.connect();
+		QCOMPARE(again.receive(kGreeting.size()), kGreeting);
+		QVERIFY(again.send(Wire().u32(3).bytes() + Wire::go("blank").bytes()));
+		const std::string header = again.receive(20);
+		QCOMPARE(header.size(), size_t{20});
+		const auto *at = reinterpret_cast<const std::byte *>(header.data());
+		QCOMPARE(nbd::read32(at + 12), 0x80000006u);
+		const std::string text = again.receive(nbd::read32(at + 16));
+		QVERIFY2(text.find("still under way") != std::string::npos, text.c_str());
+		rig.composer->release();
+		QVERIFY(again.goNow("blank"));
 		QVERIFY(std::memcmp(rig.blank().data(), pattern(512, 1).data(), 512) == 0);
 	}
 

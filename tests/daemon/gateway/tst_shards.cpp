@@ -191,6 +191,44 @@ private slots:
 		}
 	}
 
+	/// What it has sent was never answered, and whoever has its volume by now may have written anew.
+	void whoLeavesOnTheWayToItsShardIsNotServed()
+	{
+		Node node;
+		const auto where = node.spread();
+		const std::string &name = where.at(1);
+		NbdClient early = node.connect();
+		QVERIFY(early.go(name));
+		// Its shard cannot have opened the volume yet: the mapper that is asked by name is on this thread, and this thread is here.
+		QVERIFY(early.send(Wire::command(1, 1, 0, kPiece).bytes() + pattern(kPiece, 1)));
+		early.close();
+		NbdClient client = node.connect();
+		QVERIFY(client.go(name));
+		QCOMPARE(read(client, 1, 0, kPiece), std::string(kPiece, '\0'));
+		QVERIFY(write(client, 2, 0, pattern(kPiece, 2)));
+		QCOMPARE(read(client, 3, 0, kPiece), pattern(kPiece, 2));
+	}
+
+	/// Hosts that were started with different numbers of reactors would look for a volume in different places.
+	void aComposerWithAnotherNumberOfShardsIsRefused()
+	{
+		Node node;
+		const auto where = node.spread();
+		for (const unsigned shards : {0u, 1u, 2u, 16u})
+			for (const auto &[shard, name] : where) {
+				xseg::RequestRef request = node.service.make(Op::MapAttach, kControlBytes);
+				std::memcpy(request.data().data(), name.data(), name.size());
+				request->size = name.size();
+				request.setArgs(AttachArgs{.holder = Holder::Tool, .shards = static_cast<uint8_t>(shards)});
+				node.service.submit(std::move(request), kMapper);
+				const auto reply = node.service.reply();
+				QVERIFY(reply);
+				QCOMPARE(reply->status, wireStatus(ErrorCode::Config));
+				const std::string text(reinterpret_cast<const char *>(reply.data().data()), reply->serviced);
+				QVERIFY2(text.find("the same number of reactors") != std::string::npos, text.c_str());
+			}
+	}
+
 	void namesAreOneNamespace()
 	{
 		Node node;

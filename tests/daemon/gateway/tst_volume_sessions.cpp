@@ -27,6 +27,25 @@ private slots:
 		QCOMPARE(rig.composer.detaches, 1u);
 	}
 
+	/// It sends us away from where, by our own count, the volume is: going there again would not help.
+	void aComposerWithAnotherNumberOfShardsIsNotAskedAgain()
+	{
+		SessionsRig rig;
+		unsigned asked = 0;
+		rig.composer.control.automatic = [&](xseg::RequestRef request) {
+			++asked;
+			AttachReply reply;
+			reply.volume.bytes.fill(1);
+			reply.elsewhere = 1;
+			request.setArgs(reply);
+			rig.composer.control.respond(std::move(request));
+		};
+		const auto volume = rig.open("blank");
+		QVERIFY(!volume);
+		QCOMPARE(volume.error().code, ErrorCode::Config);
+		QCOMPARE(asked, 1u);
+	}
+
 	void ioIsDoneLaterAndWritesWhatItSays()
 	{
 		SessionsRig rig;
