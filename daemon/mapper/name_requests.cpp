@@ -7,6 +7,8 @@
 #include <algorithm>
 #include <cstring>
 
+#include <fmt/format.h>
+
 namespace archipelago::mapper {
 
 using runtime::Task;
@@ -36,12 +38,24 @@ Task<void> NameRequests::control(const Operation &operation, xseg::RequestRef re
 {
 	const RequestsInHand::Counted hand(m_inHand);
 	++m_underWay;
-	if (m_router)
+	const Result<void> agreed = operation.op == Op::MapAttach ? sameShards(request.args<AttachArgs>()) : Result<void>();
+	if (!agreed)
+		respond(std::move(request), agreed);
+	else if (m_router)
 		co_await routed(operation, std::move(request));
 	else
 		co_await (this->*operation.handler)(std::move(request));
 	--m_underWay;
 	m_ended.wakeAll();
+}
+
+/// A composer of another number of shards would look for volumes, sessions and objects where they are not.
+Result<void> NameRequests::sameShards(const AttachArgs &args) const
+{
+	const uint32_t shards = std::max<uint32_t>(args.shards, 1);
+	if (shards == m_shard.count) return {};
+	return failure(ErrorCode::Config, fmt::format("Cannot attach: vlmcd runs with {} reactors, mapperd with {}. Give all hosts the same "
+	                                              "number of reactors, then: archipelago restart", shards, m_shard.count));
 }
 
 /// The locks of names are shard 0's: nobody else may come to another shard by name. (Handles are each shard's own.)

@@ -50,6 +50,7 @@ private:
 
 	runtime::Task<void> control(const Operation &operation, xseg::RequestRef request);
 	runtime::Task<void> routed(const Operation &operation, xseg::RequestRef request);
+	Result<void> sameShards(const AttachArgs &args) const;
 	bool mayAskByName(const xseg::RequestRef &request) const;
 	Result<std::string> nameOf(const xseg::RequestRef &request) const;
 	void respond(xseg::RequestRef request, const Result<void> &result);

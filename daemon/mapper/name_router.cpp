@@ -7,8 +7,6 @@
 #include <algorithm>
 #include <map>
 
-#include <fmt/format.h>
-
 namespace archipelago::mapper {
 
 using runtime::Task;
@@ -31,16 +29,6 @@ Task<NameRouter::Routed> NameRouter::route(Op op, xseg::RequestRef request, std:
 	if (op == Op::CatCreate) {
 		out.request = std::move(request);
 		co_return std::move(out);
-	}
-	if (op == Op::MapAttach) {
-		const uint32_t shards = request.args<AttachArgs>().shards;
-		if (shards != m_shards) {
-			const Result<void> refused = failure(
-				ErrorCode::Config, fmt::format("Cannot attach: vlmcd runs with {} reactors, mapperd with {}. Give all hosts the same "
-			                                   "number of reactors, then: archipelago restart", shards, m_shards));
-			runtime::respondControl(m_port, std::move(request), refused);
-			co_return std::move(out);
-		}
 	}
 	const Result<FoundVolume> found = co_await m_catalog.find(std::move(name));
 	const uint32_t shard = found ? shardOf(found->header.volume, m_shards) : 0;

@@ -237,6 +237,9 @@ private slots:
 		for (uint8_t kind : {uint8_t(0), uint8_t(5), uint8_t(255)})
 			QVERIFY(failsWith(life.wait(life.client().raw(Op::MapAttach, room, 2, contentOf(holder(Holder{kind})))),
 			                  ErrorCode::Invalid));
+		AttachArgs ofTwo = holder(Holder::Nbd); // from a composer on two reactors: half of its volumes would be looked for elsewhere
+		ofTwo.shards = 2;
+		QVERIFY(failsWith(life.wait(life.client().attach("db", ofTwo)), ErrorCode::Config));
 		QCOMPARE(world.steps, 0u);
 	}
 };
