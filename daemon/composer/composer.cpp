@@ -338,7 +338,9 @@ bool Composer::sweep()
 }
 
 /// A client that died has I/O under way on this volume. Whoever comes next has to wait for its end: nobody was told of those
-/// writes, but ending late they would overwrite what the next one is told is written.
+/// writes, but ending late they would overwrite what the next one is told is written. This is for clients with other ports than
+/// the dead one's: its successor starts only when all its requests are home (xseg/recovery.h), whether we have lived through that
+/// or not. A successor of ours does not see such I/O of a client that died before: with a second kind of gateway it will have to.
 bool Composer::deadAreBusy(const VolumeId &volume)
 {
 	bool busy = false;
