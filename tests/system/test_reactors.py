@@ -129,7 +129,8 @@ class Reactors(unittest.TestCase):
         with ShardedInstance(COUNTS[0], split=True) as it:  # the gateway lives: its clients see pauses and no errors
             it.start()
             where = it.spread()
-            loads = [Load(it, name, "--rw=randrw", "--bs=4k", "--iodepth=8", "--size=16M", "--fsync=32") for name in where.values()]
+            loads = [Load(it, name, "--rw=randrw", "--bs=4k", "--iodepth=8", "--size=16M", "--fsync=32", "--verify_backlog=64")
+                     for name in where.values()]
             with contextlib.ExitStack() as running:
                 for load in loads:
                     running.enter_context(load)
