@@ -31,6 +31,7 @@ bool BufferBudget::reserve(uint64_t cost, uint64_t held, Waiter &waiter)
 	const bool room = m_used + cost <= m_limit || m_used == 0;
 	if (itsTurn && room) {
 		m_used += cost;
+		if (m_first) m_serving = nullptr; // one for each turn: for more it goes to the end of the line
 		return true;
 	}
 	enqueue(waiter);

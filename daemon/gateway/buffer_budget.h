@@ -5,7 +5,7 @@
 //
 // Whoever needs buffers reserves first, all it needs before it can go on by itself (a read: all of its pieces; a write: the
 // piece it is about to receive), then allocates within that. So nobody holds a part while waiting for the rest, and
-// waiting cannot turn into a deadlock. Those who wait are served in order; nobody overtakes the first.
+// waiting cannot turn into a deadlock. Those who wait are served in order, one reservation each; nobody overtakes the first.
 //
 // A client that does not fetch its replies keeps what it has. That is bounded per client by its owner; when others have
 // waited in vain for long, stalled() is called and the owner drops clients that do not move. Whoever holds little passes the

@@ -302,16 +302,16 @@ void Connection::finishIfDone()
 
 void Connection::evict()
 {
-	m_context.log.warn("{} holds {} bytes of buffers and does not move while others wait; disconnected", m_label, m_held);
+	m_context.log.warn("{} holds {} bytes of buffers and hardly moves while others wait; disconnected", m_label, m_held);
 	breakOff();
 }
 
 bool Connection::stalled()
 {
 	const uint64_t bytes = m_bytesReceived + m_replies.bytesSent();
-	const bool moved = std::exchange(m_lastSeenBytes, bytes) != bytes;
+	const uint64_t moved = bytes - std::exchange(m_lastSeenBytes, bytes);
 	const bool waitsForClient = m_out.armed || (m_piece && m_in.armed);
-	return m_held && waitsForClient && !moved && m_state != State::Broken;
+	return waitsForClient && moved < m_held / kSlowestLooks && m_state != State::Broken;
 }
 
 void Connection::linger()

@@ -64,7 +64,8 @@ public:
 	void stop();
 	/// Called once per turn while it is in ConnectionContext::dirty.
 	void endOfTurn();
-	/// True when it holds buffers, waits for its client to move, and did so already at the last call.
+	/// True when it holds buffers, waits for its client to move, and since the last call has moved so little that it would hold
+	/// them for more than kSlowestLooks of such times: a client that takes a byte now and then is no better than a deaf one.
 	bool stalled();
 	void evict();
 	/// Its client has left (or is being sent away), and I/O of it on this volume is in flight, or still to be read: who waits for
@@ -79,6 +80,7 @@ public:
 	static constexpr uint32_t kMaxRequests = 256;
 	static constexpr uint64_t kMaxHeldBytes = 16u << 20;
 	static constexpr uint64_t kLingerMs = 2000;
+	static constexpr uint64_t kSlowestLooks = 12; ///< of the server's kStallMs: a minute
 	static constexpr uint64_t kMaxDrainBytes = 2ull * kMaximumRequest; ///< of a WRITE that is refused; a longer one ends the connection
 
 private:

@@ -31,7 +31,7 @@ using runtime::Task;
 
 constexpr size_t kMaxClients = 200;
 constexpr size_t kMaxNamed = 16;          ///< who asks for the clients is told so many
-constexpr uint64_t kStallMs = 5000;       ///< a client that holds buffers and does not move is dropped after one to two of these, if others wait
+constexpr uint64_t kStallMs = 5000;       ///< a client that holds buffers and hardly moves is dropped after one to two of these, if others wait
 constexpr uint64_t kAcceptRetryMs = 100;  ///< descriptors or memory are short
 constexpr uint64_t kLeavingPollMs = 5;     ///< how often an open looks whether I/O of a lost connection has ended
 constexpr uint64_t kLeavingPatienceMs = VolumeSessions::kOpenPatienceMs;

@@ -29,11 +29,12 @@ struct PressureRig : Rig {
 	std::vector<Connection *> dirty, ending;
 	std::vector<Connection *> alive;
 	uint64_t ioTimeoutMs = 0;
-	unsigned ended = 0;
+	unsigned ended = 0, looks = 0; ///< looks: how often somebody was waiting for too long
 
 	explicit PressureRig(uint64_t budgetBytes, uint64_t stallMs = 60'000)
 	    : Rig(192u << 20), volumes(*reactor, *log, options()),
 	      budget(*reactor, volumes.buffers(), budgetBytes, stallMs, [this] {
+		      ++looks;
 		      for (Connection *c : std::vector(alive))
 			      if (c->stalled()) c->evict();
 	      })
@@ -165,6 +166,38 @@ private slots:
 		QVERIFY(other->send(Wire::command(kRead, 2, 0, kMiB)));
 		QVERIFY(other->receive(16 + kMiB) == readReply(2, kMiB));
 		QCOMPARE(rig.ended, 1u);
+	}
+	void whoHardlyMovesWhileOthersWaitIsDropped_data()
+	{
+		QTest::addColumn<size_t>("bytesPerLook");
+		QTest::addColumn<uint64_t>("lookEveryMs");
+		QTest::addColumn<unsigned>("dropped");
+		QTest::newRow("in 32 looks") << size_t{256 * 1024} << uint64_t{30} << 1u;
+		QTest::newRow("in three looks") << size_t{3 * kMiB} << uint64_t{400} << 0u;
+	}
+	void whoHardlyMovesWhileOthersWaitIsDropped()
+	{
+		QFETCH(size_t, bytesPerLook);
+		QFETCH(uint64_t, lookEveryMs);
+		QFETCH(unsigned, dropped);
+		PressureRig rig(8 * kMiB, lookEveryMs);
+		auto slow = rig.connect(), other = rig.connect();
+		QVERIFY(slow->send(Wire::command(kRead, 1, 0, 8 * kMiB)));
+		QVERIFY(turnUntil(rig, [&] { return rig.budget.used() == 8 * kMiB; }));
+		QVERIFY(other->send(Wire::command(kRead, 2, 0, kMiB)));
+		size_t fetched = 0, answer = 0;
+		QVERIFY(turnUntil(rig, [&] {
+			char buffer[65536];
+			while (fetched < (rig.looks + 1) * bytesPerLook) {
+				const ssize_t n = ::recv(slow->fd(), buffer, sizeof buffer, MSG_DONTWAIT);
+				if (n <= 0) break;
+				fetched += static_cast<size_t>(n);
+			}
+			const ssize_t n = ::recv(other->fd(), buffer, sizeof buffer, MSG_DONTWAIT);
+			if (n > 0) answer += static_cast<size_t>(n);
+			return answer == 16 + kMiB;
+		}));
+		QCOMPARE(rig.ended, dropped);
 	}
 	void whoStopsInAPayloadWhileOthersWaitIsDropped()
 	{

@@ -70,6 +70,31 @@ private slots:
 		rig.budget.release(900);
 	}
 
+	/// Who has much to do gets a turn like everybody else, however much is free when it comes.
+	void oneReservationForEachTurn()
+	{
+		struct Greedy : Wanting {
+			using Wanting::Wanting;
+			void roomFreed() override
+			{
+				while (want()) {}
+			}
+		};
+		BudgetRig rig;
+		Wanting a(rig.budget, rig.order, 1, 1000), c(rig.budget, rig.order, 3, 300);
+		Greedy b(rig.budget, rig.order, 2, 300);
+		QVERIFY(a.want());
+		QVERIFY(!b.want() && !c.want());
+		rig.budget.release(1000);
+		rig.budget.serve();
+		QCOMPARE(rig.order, (std::vector<int>{1, 2, 3, 2}));
+		rig.budget.release(300); // alone in line it takes what there is
+		rig.budget.serve();
+		QCOMPARE(rig.order, (std::vector<int>{1, 2, 3, 2, 2}));
+		rig.budget.release(900);
+		rig.budget.leave(b);
+	}
+
 	void theFirstStaysFirstUntilItFits()
 	{
 		BudgetRig rig;
