@@ -25,12 +25,23 @@ namespace {
 constexpr unsigned kDrainBudget = 64;
 constexpr unsigned kReapBudget = 256;
 constexpr uint64_t kSafetyNs = 100'000'000;
+/// The kernel's threads for what cannot be done at once: opens of cold files, syncs, creates. It has four for each CPU unless told
+/// otherwise, and as many slow opens would hold up every sync. A thread that has nothing to do goes.
+constexpr unsigned kKernelWorkers = 64;
 
 void clearEvent(int fd)
 {
 	// Readable: poll said so and nobody else reads it, hence this cannot block.
 	uint64_t count = 0;
 	[[maybe_unused]] const ssize_t n = ::read(fd, &count, sizeof count);
+}
+
+void giveWorkers(io_uring &ring)
+{
+	unsigned most[2] = {0, 0}; // for files, for the rest; 0 asks
+	if (io_uring_register_iowq_max_workers(&ring, most) < 0 || most[0] >= kKernelWorkers) return;
+	most[0] = kKernelWorkers;
+	io_uring_register_iowq_max_workers(&ring, most); // refused: slower, not wrong
 }
 
 } // namespace
@@ -73,6 +84,7 @@ Result<std::unique_ptr<Reactor>> Reactor::create(const xseg::Segment &segment, c
 		                                      ". Needs Linux 6.1 or newer with kernel.io_uring_disabled = 0 (sysctl) and enough "
 		                                      "locked memory (ulimit -l).");
 	reactor->m_ringReady = true;
+	giveWorkers(reactor->m_ring);
 	// Empty slots for the files whose locks must live as long as the ring (hold).
 	r = io_uring_register_files_sparse(&reactor->m_ring, static_cast<unsigned>(reactor->m_heldSlots.size()));
 	if (r < 0) return failure(ErrorCode::Failed, std::string("Cannot register files with io_uring: ") + std::strerror(-r));

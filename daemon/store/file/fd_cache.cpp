@@ -71,6 +71,13 @@ void FdCache::use(OpenObject &object)
 
 bool FdCache::tryUse(OpenObject &object)
 {
+	// One that is in use without a break would keep its descriptor for ever.
+	const bool makesWay = m_leaving < m_slotsWanted && object.uses > 0;
+	return !makesWay && useIfOpen(object);
+}
+
+bool FdCache::useIfOpen(OpenObject &object)
+{
 	if (object.busy || object.fd < 0) return false;
 	use(object);
 	return true;
@@ -79,7 +86,11 @@ bool FdCache::tryUse(OpenObject &object)
 void FdCache::acquire(OpenObject &object, StoreOp &op)
 {
 	object.waiting.push(op);
-	if (!object.busy) startOpen(object);
+	if (object.busy) return;
+	if (object.fd < 0) return startOpen(object);
+	ARCHIPELAGO_ASSERT(object.uses > 0);
+	object.busy = object.leaving = true;
+	++m_leaving;
 }
 
 void FdCache::release(OpenObject &object)
@@ -89,10 +100,27 @@ void FdCache::release(OpenObject &object)
 	if (!object.named) {
 		closeFile(object);
 		forgetIdle(object);
+	} else if (object.leaving) {
+		return leave(object);
 	} else {
 		idlePush(object);
 	}
 	grantSlots();
+}
+
+/// Its users are gone: its descriptor is for who waits, and those who queued for it meanwhile wait behind them.
+void FdCache::leave(OpenObject &object)
+{
+	object.leaving = false;
+	--m_leaving;
+	if (!m_slotFirst) { // nobody wants it any more
+		object.busy = false;
+		idlePush(object);
+		return serve(object);
+	}
+	closeFile(object);
+	grantSlots();
+	startOpen(object);
 }
 
 // ---- names
@@ -261,6 +289,7 @@ bool FdCache::takeSlot(SlotWaiter &waiter)
 		++m_openFiles;
 		return true;
 	}
+	++m_slotsWanted;
 	waiter.nextSlot = nullptr;
 	(m_slotLast ? m_slotLast->nextSlot : m_slotFirst) = &waiter;
 	m_slotLast = &waiter;
@@ -279,6 +308,7 @@ void FdCache::grantSlots()
 		SlotWaiter *waiter = m_slotFirst;
 		m_slotFirst = waiter->nextSlot;
 		if (!m_slotFirst) m_slotLast = nullptr;
+		--m_slotsWanted;
 		++m_openFiles;
 		waiter->granted(waiter);
 	}

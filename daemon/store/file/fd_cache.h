@@ -3,8 +3,9 @@
 //
 // FdCache: the table of objects in use and their descriptors, at most `capacity` open at a time, the least recently used
 // one closed for the next. Opens go through io_uring (a cold directory must not stop the reactor); whoever asks meanwhile
-// queues behind the open. A descriptor in use is never closed; when all are in use, openers wait their turn.
-// Nobody holds one descriptor while waiting for another, so waiting always ends.
+// queues behind the open. A descriptor in use is never closed; when all are in use, openers wait their turn, and for each of
+// them one object makes way: its next users queue, and with the last of those it has now it is closed. Nobody holds one
+// descriptor while waiting for another, so waiting always ends.
 //
 // Closing a dirty object's file is allowed: what is written stays written, and its next sync is a syncfs, which knows
 // nothing of descriptors and reports what went wrong since the store was opened.
@@ -49,9 +50,11 @@ public:
 		for (OpenObject *object : m_table) what(*object);
 	}
 
-	/// The fast way to a use of the descriptor: true when it is open and nobody is changing its name.
+	/// The fast way to a use of the descriptor: true when it is open, nobody is changing its name, and it need not make way.
 	bool tryUse(OpenObject &object);
-	/// The slow way: queues for it; op.fn(&op, 0) is called with a use, or -errno without.
+	/// The same for who cannot queue: also when it should make way.
+	bool useIfOpen(OpenObject &object);
+	/// The slow way, when tryUse() said no: queues for it; op.fn(&op, 0) is called with a use, or -errno without.
 	void acquire(OpenObject &object, StoreOp &op);
 	void release(OpenObject &object);
 
@@ -97,6 +100,7 @@ private:
 	bool shrink();
 	void refuseWaiting(OpenObject &object, int32_t result);
 	void use(OpenObject &object);
+	void leave(OpenObject &object);
 	void closeFile(OpenObject &object);
 	bool evictOne();
 	void grantSlots();
@@ -113,6 +117,7 @@ private:
 	std::unordered_set<OpenObject *, Hash, Equal> m_table;
 	OpenObject *m_idleFirst = nullptr, *m_idleLast = nullptr;
 	SlotWaiter *m_slotFirst = nullptr, *m_slotLast = nullptr;
+	uint32_t m_slotsWanted = 0, m_leaving = 0; ///< how many wait for a descriptor, and make way
 };
 
 /// co_await LockName(cache, object, op): the object whose name is ours now; ends with unlockName().

@@ -7,6 +7,7 @@
 //            acquire()                    opened
 //   Closed ────────────> Busy(opening) ────────────> Open ── evicted ──> Closed
 //      │                                               │
+//      │                                               ├── makes way ──> Busy(being used up) ── last use ends ──> Busy(opening)
 //      └───────────────> Busy(its name is being changed: create, replace, remove) <── lockName()
 //
 // Busy: whoever wants the object queues behind, first come first served. An object that was removed or replaced while in
@@ -70,6 +71,7 @@ struct OpenObject : runtime::Completion, SlotWaiter {
 	// ---- the cache's
 	int fd = -1;
 	bool busy = false;
+	bool leaving = false;          ///< busy, and closed with its last use: others wait for a descriptor
 	bool named = true;             ///< in the table
 	uint32_t uses = 0;             ///< operations that need the descriptor now
 	uint32_t pins = 0;             ///< reasons to keep this structure although it is idle

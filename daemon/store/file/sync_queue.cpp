@@ -283,7 +283,7 @@ void SyncQueue::collect(Plan &plan, OpenObject &object)
 	object.volume->beingSynced = true;
 	++object.pins;
 	// A use keeps the file open until it is synced. While the name is being changed there is no taking one.
-	const bool inUse = m_cache.tryUse(object);
+	const bool inUse = m_cache.useIfOpen(object);
 	plan.objects.push_back(Plan::Part{&object, inUse});
 	plan.withoutFile |= !inUse;
 }
