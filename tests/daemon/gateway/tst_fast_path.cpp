@@ -187,7 +187,10 @@ private slots:
 		const size_t expected = kDepth * ((structured ? kChunkBytes : kReplyBytes) + (type == kRead ? kPiece : 0));
 		for (unsigned round = 0; round < kWarmUp; ++round) QVERIFY(node.exchange(client.fd(), roundOf(command, round), expected));
 		allocations = receives = sends = 0;
+		unsigned turns = 0;
+		const uint64_t hook = node.reactor->addTurnHook([&turns] { ++turns; });
 		for (unsigned round = 0; round < kRounds; ++round) QVERIFY(node.exchange(client.fd(), roundOf(command, round), expected));
+		node.reactor->removeTurnHook(hook);
 
 		constexpr double kRequests = kRounds * kDepth;
 		qInfo("%.0f requests: %u allocations, %.2f receives and %.2f sends per request", kRequests, allocations, receives / kRequests,
@@ -195,7 +198,8 @@ private slots:
 		// Writes have the room that is left measured now and then, which allocates; nothing else does.
 		QVERIFY(allocations / kRequests < (type == kWrite ? 0.02 : 1e-9));
 		QVERIFY(receives / kRequests < 0.3);
-		QVERIFY(sends / kRequests < 0.6); // as many as there are turns in which something ended
+		// How many requests end together is the device's affair, and whose processor it interrupts: up to 0.8 sends were seen.
+		QVERIFY(sends <= turns);
 	}
 };
 
