@@ -65,6 +65,7 @@ private:
 	void park(Slot &slot);
 	void admitWaiting(bool justLooked);
 	bool admitFirst(bool justLooked);
+	void dropOrphans();
 	void setFull(bool full);
 
 	runtime::Reactor &m_reactor;

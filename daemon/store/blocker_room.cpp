@@ -7,6 +7,8 @@
 // refused attempt has written: the bytes are the same. So a crash while writes wait loses nothing that was promised.
 #include "daemon/store/blocker_peer.h"
 
+#include "daemon/runtime/port_life.h"
+
 #include <algorithm>
 
 namespace archipelago::store {
@@ -58,8 +60,16 @@ void Blocker::park(Slot &slot)
 void Blocker::admitWaiting(bool justLooked)
 {
 	if (m_stopping) return wakeStop();
+	if (justLooked) dropOrphans();
 	while (!m_waiting.empty() && m_free && admitFirst(justLooked)) {}
 	if (!m_waiting.empty() && !m_headroom.looking()) m_headroom.lookLater();
+}
+
+/// Whose sender has died: it was never acknowledged and nobody waits for it, but its sender's host is not started again before
+/// all of its requests are home. Dropped, they fail back.
+void Blocker::dropOrphans()
+{
+	std::erase_if(m_waiting, [this](const Waiting &w) { return runtime::hasGone(m_reactor.segment(), w.request->path[0]); });
 }
 
 /// False: it, or those behind it, have to go on waiting.

@@ -14,7 +14,7 @@ import unittest
 
 import nbd
 
-from instance import BIN, Instance
+from instance import BIN, SPLIT, Instance
 
 MIB = 1024 * 1024
 STORE = 160  # MiB
@@ -26,8 +26,8 @@ def pattern(n):
 
 
 class Full(unittest.TestCase):
-    def instance(self, extra=""):
-        it = Instance(extra=extra)
+    def instance(self, extra="", **more):
+        it = Instance(extra=extra, **more)
         fs = it.dir + "/fs"
         os.makedirs(fs)
         subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={STORE}m", "none", fs], check=True)
@@ -62,6 +62,33 @@ class Full(unittest.TestCase):
                 return n, ended
             self.assertEqual(ended, [0], f"MiB {n}")
         self.fail("the store did not run full")
+
+    def test_a_gateway_that_dies_meanwhile_comes_back(self):
+        """Its writes wait in the blocker and keep its requests from home: nobody waits for them any more, so they are dropped."""
+        it, fs = self.instance(sections=SPLIT)
+        try:
+            client = nbd.NBD()
+            client.connect_uri(it.uri("v"))
+            count, _ = self.write_until_it_waits(client)
+            it.kill_host("front")
+            self.assertRaises(nbd.Error, client.pread, MIB, 0)
+
+            def serves():
+                again = nbd.NBD()
+                try:
+                    again.connect_uri(it.uri("v"))
+                except nbd.Error:
+                    return None
+                return again
+            it.wait_for("the gateway", serves, 20)
+            again = serves()
+            for n in range(count):
+                self.assertEqual(again.pread(MIB, n * MIB), pattern(n), f"MiB {n}")
+            again.shutdown()
+            self.leave(it, fs)
+        except BaseException:
+            it.__exit__(True)
+            raise
 
     def test_writers_pause(self):
         it, fs = self.instance()

@@ -152,6 +152,26 @@ private slots:
 		QCOMPARE(capacity().full, uint8_t{0});
 	}
 
+	/// Nobody waits for them any more, but whoever takes their sender's place would have to.
+	void writesOfTheDeadDoNotWait()
+	{
+		start(FullPolicy::Pause, std::make_unique<MemoryStore>(12 * kMiB));
+		QCOMPARE(create(1, 4 << 20), 0);
+		QCOMPARE(create(2, 4 << 20), 0);
+		for (const uint32_t block : {3u, 4u}) send(Op::ObjCreate, block, 4 << 20);
+		QVERIFY(waiting(2));
+		m_client.reset();
+		m_client.emplace(*m_bench, kBlockerPort);
+		send(Op::ObjCreate, 5, 4 << 20);
+		m_bench->reactor().runUntil([&] { return capacity().waitingWrites == 1; });
+		QVERIFY(m_client->replies.empty());
+		QCOMPARE(remove(1), 0);
+		waitFor(1);
+		QCOMPARE(m_client->replies.front()->status, 0);
+		for (const uint32_t block : {3u, 4u})
+			QCOMPARE(m_client->call(m_client->object(Op::ObjStat, dataObject(block)))->status, status(ErrorCode::NotFound));
+	}
+
 	void withErrorTheyFail()
 	{
 		start(FullPolicy::Error, std::make_unique<MemoryStore>(12 * kMiB));
