@@ -188,7 +188,7 @@ Task<Result<OpenVolume>> NbdGateway::open(std::string name)
 	while (std::ranges::any_of(m_clients, leaving)) {
 		if (runtime::Reactor::nowNs() >= until)
 			co_return failure(ErrorCode::Busy, "Cannot open " + name + ": I/O of a client that has left is still under way, and must "
-			                                   "end first. Try again; if it never ends, is the disk stuck? See: archipelago status, dmesg");
+			                                   "end first. Try again; if it never ends, is the store full, or the disk stuck? See: archipelago status");
 		co_await m_reactor.sleepMs(kLeavingPollMs);
 	}
 	co_return std::move(volume);
