@@ -54,8 +54,12 @@ class Instance:
         self.hosts = re.findall(r"\[hosts\.(\w+)\]", sections) or ["data"]
         self.service = self.bus = None
         self.write_config(extra, sections, segment)
-        self.start_bus()
-        self.start_service()
+        try:
+            self.start_bus()
+            self.start_service()
+        except BaseException:  # nobody will have it to close
+            self.close()
+            raise
 
     # ---- configuration
     def write_config(self, extra="", sections="", segment=256):
@@ -79,14 +83,17 @@ class Instance:
     def start_service(self):
         read, write = os.pipe()
         os.makedirs(self.dir + "/log", exist_ok=True)
-        with open(self.dir + "/log/archipelagod.log", "ab") as log:
-            self.service = subprocess.Popen(self.service_command() + ["--ready-fd", str(write)], pass_fds=[write], stdout=log,
-                                            stderr=log, env=self.env)
-        os.close(write)
+        try:
+            with open(self.dir + "/log/archipelagod.log", "ab") as log:
+                self.service = subprocess.Popen(self.service_command() + ["--ready-fd", str(write)], pass_fds=[write], stdout=log,
+                                                stderr=log, env=self.env)
+        finally:
+            os.close(write)
         ready, _, _ = select.select([read], [], [], 20)
         said = os.read(read, 16) if ready else b""
         os.close(read)
         if not said:
+            self.stop_service(signal.SIGKILL)
             raise CommandFailed("the service did not get ready:\n" + self.log("archipelagod"))
 
     def stop_service(self, how=signal.SIGTERM):
@@ -130,14 +137,17 @@ class Instance:
         return True
 
     def close(self):
-        if self.service and self.service.poll() is None:
-            self.run(["archipelago", "stop", "-f"], None, timeout=60)
-            self.stop_service()
-        self.kill_leftovers()
-        if self.bus:
-            self.bus.kill()
-            self.bus.wait()
-            self.bus.stdout.close()
+        try:
+            if self.service and self.service.poll() is None:
+                self.run(["archipelago", "stop", "-f"], None, timeout=60)
+                self.stop_service()
+        finally:
+            self.stop_service(signal.SIGKILL)
+            self.kill_leftovers()
+            if self.bus:
+                self.bus.kill()
+                self.bus.wait()
+                self.bus.stdout.close()
         if not os.environ.get("ARCHIPELAGO_KEEP"):
             shutil.rmtree(self.dir, ignore_errors=True)
 
