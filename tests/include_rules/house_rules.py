@@ -9,6 +9,7 @@ licence     each source file names its licence in its first lines; which one dep
 co_await    no braces inside a co_await expression: g++ 12.2 destroys such a temporary twice, be it a braced value or
             the captures of a lambda (CONTRIBUTING.md). A line that says "lint: shows the trap" is left alone
 readme      each folder with code has a README.md of at most 15 lines of text
+names       a file that such a README.md names between backticks (`reply_queue`, `wire.h`, `daemon/base/config.h`) is there
 folders     no top-level folder outside the plan
 """
 import os
@@ -91,6 +92,26 @@ def readmes(root):
         if count > 15: yield f'{path}:1: {count} lines of text; 15 are enough for what, entry file and who may include it'
 
 
+# A path with an ending, or words joined by _: what else stands between backticks in a README (commands, keys, types) is neither.
+FILE_NAME = re.compile(r'`((?:[\w.]+/)*\w+\.(?:h|cpp|c|py|md)|[a-z0-9]+(?:_[a-z0-9]+)+)`')
+
+
+def names(root):
+    known = {name for p in files(root) for name in (Path(p).name, Path(p).stem)}
+    with_code = {folder for p in files(root, *CPP, '.py') for folder in Path(p).parents}
+    for path in files(root, 'README.md'):
+        folder = Path(path).parent
+        if folder not in with_code: continue  # says what will be there
+        text = read(root, path)
+        for found in FILE_NAME.finditer(text):
+            name = found[1]
+            if '/' in name: there = (root / name).exists() or (root / folder / name).exists()
+            else: there = name in known or name + '_test' in known
+            if there: continue
+            line = text.count('\n', 0, found.start()) + 1
+            yield f'{path}:{line}: `{name}` is no file here: name the one that is meant'
+
+
 def folders(root):
     for entry in sorted(os.scandir(root), key=lambda e: e.name):
         if entry.is_dir() and not SKIPPED.match(entry.name) and entry.name not in TOP_FOLDERS:
@@ -99,7 +120,7 @@ def folders(root):
 
 def violations(root):
     root = Path(root)
-    return [*licences(root), *co_awaits(root), *readmes(root), *folders(root)]
+    return [*licences(root), *co_awaits(root), *readmes(root), *names(root), *folders(root)]
 
 
 def main():

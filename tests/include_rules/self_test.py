@@ -98,7 +98,7 @@ class Rules(unittest.TestCase):
     def setUpClass(cls):
         cls.scratch = tempfile.TemporaryDirectory(prefix='archipelago-rules.')
         cls.root = Path(cls.scratch.name)
-        for path in files(TREE, *CPP, 'README.md'):
+        for path in files(TREE, *CPP, '.py', '.md'):
             (cls.root / path).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(TREE / path, cls.root / path)
         cls.house_before = house_rules.violations(cls.root)
@@ -161,6 +161,18 @@ class Rules(unittest.TestCase):
         self.assertEqual([c.split(':')[0] for c in got], ['gui/attic/README.md'])
         got = self.house('gui/attic/README.md', 'a line\n' * 16)
         self.assertEqual([c.split(':')[0] for c in got], ['gui/attic/README.md'])
+
+    def test_names_in_readmes(self):
+        for text in ('the link (`no_such_link`)\n', '`no_such.h`\n', '`../mapper/no_such.cpp`\n', '`daemon/mapper/no_such.h`\n'):
+            with self.subTest(text=text):
+                got = self.house('daemon/mapper/probe/README.md', text)
+                self.assertEqual(got, [])  # no code there, so what it names may be a plan
+                with self.one_more('daemon/mapper/probe/probe.cpp', SPDX):
+                    got = self.house('daemon/mapper/probe/README.md', f'first\n{text}')
+                self.assertEqual([c.partition(' ')[0] for c in got], ['daemon/mapper/probe/README.md:2:'])
+        there = '`volume_map` `volume_map.h` `../volume_map.cpp` `daemon/mapper/volume_map.h` `Task` `vlmc info` `map` `port_leaving`\n'
+        with self.one_more('daemon/mapper/probe/probe.cpp', SPDX):
+            self.assertEqual(self.house('daemon/mapper/probe/README.md', there), [])
 
     def test_top_level_folder(self):
         self.assertEqual([c.split(':')[0] for c in self.house('common/notes.txt', '')], ['common'])
