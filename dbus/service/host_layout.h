@@ -17,6 +17,8 @@ namespace archipelago::service {
 enum class PeerState { Stopped, Starting, Up, Stuck, Stopping, Failed };
 /// "stopped", "starting", ... as in Peer.xml.
 const char *peerStateName(PeerState state);
+/// Has a process, whatever it does there.
+inline bool isRunning(PeerState state) { return state != PeerState::Stopped && state != PeerState::Failed; }
 
 struct PeerRole {
 	QString name, type, host;

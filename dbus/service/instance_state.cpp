@@ -12,7 +12,7 @@ namespace {
 
 bool runs(const PeerRole &role)
 {
-	return role.state != PeerState::Stopped && role.state != PeerState::Failed;
+	return isRunning(role.state);
 }
 
 QStringList namesOf(const HostLayout &layout, PeerState state)

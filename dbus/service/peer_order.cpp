@@ -262,8 +262,7 @@ void PeerOrderRun::planStarts()
 	for (const PeerRole &role : layout.roles) {
 		if (!starting() || !named(role.name)) continue;
 		m_supervisor.keepStopped(role.name, false);
-		const bool stopped = role.state == PeerState::Stopped || role.state == PeerState::Failed;
-		if (running.contains(role.host) && stopped && !m_attaches.contains(role.name)) m_attaches.append(role.name);
+		if (running.contains(role.host) && !isRunning(role.state) && !m_attaches.contains(role.name)) m_attaches.append(role.name);
 	}
 	startNext();
 }

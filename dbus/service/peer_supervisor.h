@@ -108,6 +108,12 @@ signals:
 
 private:
 	friend class PeerProbe;
+	void nextOrder();
+	void setRole(PeerRole &role, PeerState state, const QString &reason = {}, const std::optional<Error> &error = {});
+	void setStuck(const QString &role, bool stuck);
+	void setHealth(const QString &role, const QString &problem);
+	void tellCatalog();
+	// supervisor_hosts.cpp
 	SpawnRequest spawnRequest(const QString &host, bool createDirs, std::vector<xseg::UniqueFd> fds) const;
 	QString logFileOf(const QString &host) const { return m_paths.logDir + QLatin1Char('/') + host + QLatin1String(".log"); }
 	void withSegment(std::function<void(Result<void>)> next);
@@ -116,18 +122,14 @@ private:
 	void hostSpawned(const QString &host, Result<HostProcess> spawned, std::function<void(Result<void>)> done);
 	HostRun *watch(const QString &host, HostProcess process);
 	void hostSaid(const QString &host, const QString &role, const QString &state);
-	void hostGone(const QString &host, const HostRun::End &end);
 	void hostUp(const QString &host);
+	// supervisor_deaths.cpp
+	void hostGone(const QString &host, const HostRun::End &end);
 	void markGone(const QString &host, const HostRun::End &end);
 	void recover(const QString &host, const xseg::ProcessId &dead);
-	void startAgain(const QString &host);
 	void tellRecoveries();
+	void startAgain(const QString &host);
 	void restartDue();
-	void nextOrder();
-	void setRole(PeerRole &role, PeerState state, const QString &reason = {}, const std::optional<Error> &error = {});
-	void setStuck(const QString &role, bool stuck);
-	void setHealth(const QString &role, const QString &problem);
-	void tellCatalog();
 	// supervisor_adoption.cpp
 	bool takeOver(const std::vector<Orphan> &living);
 	void startKilled(const std::vector<Orphan> &orphans);
