@@ -34,6 +34,25 @@ inline RoleConfig composerRole(uint32_t nrOps = 512)
 	return role;
 }
 
+inline ObjectId objectId(uint32_t block, uint64_t epoch = 5)
+{
+	ObjectId id;
+	id.volume = volumeId(7);
+	id.epoch = epoch;
+	id.index = block;
+	return id;
+}
+
+inline MapReply placed(Placement placement, uint32_t block, bool committed = false, uint64_t epoch = 5)
+{
+	MapReply reply;
+	reply.placement = placement;
+	reply.id = objectId(block, epoch);
+	reply.committed = committed;
+	reply.token = 1000 + block;
+	return reply;
+}
+
 struct ComposerRig : Rig {
 	Config config;
 	RoleConfig role;
@@ -61,9 +80,34 @@ struct ComposerRig : Rig {
 	/// Attaches `name`, with the mapper agreeing. The session port, 0 on failure.
 	AttachReply attach(const std::string &name = "vol", uint8_t id = 7, bool readOnly = false, uint32_t handle = 99)
 	{
-		submitAttach(name);
+		return attachAs(client, name, id, handle, readOnly);
+	}
+	AttachReply attachAs(Actor &who, const std::string &name, uint8_t id, uint32_t handle, bool readOnly = false)
+	{
+		submitAttachAs(who, name);
 		xseg::RequestRef asked = mapper.request();
 		if (!asked || opOf(asked) != Op::MapAttach) return {};
+		agree(std::move(asked), id, handle, readOnly);
+		xseg::RequestRef answer = who.reply();
+		if (!answer || answer->status != 0) return {};
+		const auto out = answer.args<AttachReply>();
+		who.keys[out.sessionPort] = out.key;
+		return out;
+	}
+	void submitAttach(const std::string &name) { submitAttachAs(client, name); }
+	void submitAttachAs(Actor &who, const std::string &name)
+	{
+		xseg::RequestRef request = who.make(Op::VolAttach, kControlBytes);
+		std::memcpy(request.data().data(), name.data(), name.size());
+		request->size = name.size();
+		AttachArgs args;
+		args.holder = Holder::Nbd;
+		request.setArgs(args);
+		who.submit(std::move(request), kComposer);
+	}
+	/// What a mapper says to a MapAttach that it accepts.
+	void agree(xseg::RequestRef asked, uint8_t id, uint32_t handle, bool readOnly = false)
+	{
 		AttachReply out;
 		out.volume = volumeId(id);
 		out.sizeBytes = kVolumeBytes;
@@ -71,21 +115,19 @@ struct ComposerRig : Rig {
 		out.readOnly = readOnly;
 		asked.setArgs(out);
 		mapper.respond(std::move(asked));
-		xseg::RequestRef answer = client.reply();
-		if (!answer || answer->status != 0) return {};
-		out = answer.args<AttachReply>();
-		client.keys[out.sessionPort] = out.key;
-		return out;
 	}
-	void submitAttach(const std::string &name)
+	/// The next request of the mapper's, which must be this one.
+	xseg::RequestRef asked(Op op)
 	{
-		xseg::RequestRef request = client.make(Op::VolAttach, kControlBytes);
-		std::memcpy(request.data().data(), name.data(), name.size());
-		request->size = name.size();
-		AttachArgs args;
-		args.holder = Holder::Nbd;
-		request.setArgs(args);
-		client.submit(std::move(request), kComposer);
+		xseg::RequestRef request = mapper.request();
+		if (!request || opOf(request) != op) qFatal("the mapper is asked something else");
+		return request;
+	}
+	/// Answers a look-up.
+	void place(xseg::RequestRef lookup, Placement placement, bool committed = false, uint64_t epoch = 5)
+	{
+		lookup.setArgs(placed(placement, lookup.args<MapArgs>().block, committed, epoch));
+		mapper.respond(std::move(lookup));
 	}
 	/// A read or write of the client's, not sent yet.
 	xseg::RequestRef io(Op op, uint64_t offset, uint32_t bytes, uint8_t fill = 0, bool fua = false)
@@ -121,24 +163,5 @@ struct ComposerRig : Rig {
 	Result<void> stopped;
 	bool stopping = false;
 };
-
-inline ObjectId objectId(uint32_t block, uint64_t epoch = 5)
-{
-	ObjectId id;
-	id.volume = volumeId(7);
-	id.epoch = epoch;
-	id.index = block;
-	return id;
-}
-
-inline MapReply placed(Placement placement, uint32_t block, bool committed = false, uint64_t epoch = 5)
-{
-	MapReply reply;
-	reply.placement = placement;
-	reply.id = objectId(block, epoch);
-	reply.committed = committed;
-	reply.token = 1000 + block;
-	return reply;
-}
 
 } // namespace archipelago::testing

@@ -43,12 +43,7 @@ private slots:
 		QCOMPARE(asked->size, uint64_t{2});
 		QCOMPARE(std::memcmp(asked.data().data(), "db", 2), 0);
 		QCOMPARE(asked.args<AttachArgs>().holder, Holder::Nbd);
-		AttachReply says;
-		says.volume = volumeId(3);
-		says.sizeBytes = kVolumeBytes;
-		says.handle = 41;
-		asked.setArgs(says);
-		rig.mapper.respond(std::move(asked));
+		rig.agree(std::move(asked), 3, 41);
 
 		const auto reply = rig.client.reply();
 		QVERIFY(reply);

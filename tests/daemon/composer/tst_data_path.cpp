@@ -16,8 +16,6 @@ bool allBytes(std::span<std::byte> data, uint8_t value)
 	return std::ranges::all_of(data, [value](std::byte b) { return b == std::byte{value}; });
 }
 
-void setId(const xseg::RequestRef &request, const MapReply &reply) { request.setArgs(reply); }
-
 } // namespace
 
 class DataPathTest : public QObject {
@@ -38,8 +36,7 @@ private slots:
 		QCOMPARE(lookup.index(), index); // the client's own request, not a copy
 		QCOMPARE(lookup.args<MapArgs>().handle, 99u);
 		QCOMPARE(lookup.args<MapArgs>().block, 3u);
-		setId(lookup, placed(Placement::Object, 3));
-		rig.mapper.respond(std::move(lookup));
+		rig.place(std::move(lookup), Placement::Object);
 
 		xseg::RequestRef object = rig.blocker.request();
 		QCOMPARE(opOf(object), Op::ObjRead);
@@ -64,9 +61,7 @@ private slots:
 		ComposerRig rig;
 		const xseg::PortNo port = rig.attach().sessionPort;
 		rig.client.submit(rig.io(Op::VolRead, 0, 8192, 0xaa), port);
-		xseg::RequestRef lookup = rig.mapper.request();
-		setId(lookup, placed(Placement::Zero, 0));
-		rig.mapper.respond(std::move(lookup));
+		rig.place(rig.asked(Op::MapRead), Placement::Zero);
 		const auto reply = rig.client.reply();
 		QCOMPARE(reply->status, 0);
 		QVERIFY(allBytes(reply.data(), 0));
@@ -78,10 +73,7 @@ private slots:
 		ComposerRig rig;
 		const xseg::PortNo port = rig.attach().sessionPort;
 		rig.client.submit(rig.io(Op::VolWrite, 512, 512, 0x11), port);
-		xseg::RequestRef lookup = rig.mapper.request();
-		QCOMPARE(opOf(lookup), Op::MapWrite);
-		setId(lookup, placed(Placement::Object, 0));
-		rig.mapper.respond(std::move(lookup));
+		rig.place(rig.asked(Op::MapWrite), Placement::Object);
 		xseg::RequestRef object = rig.blocker.request();
 		QCOMPARE(opOf(object), Op::ObjWrite);
 		QCOMPARE(object->flags, 0u);
@@ -96,9 +88,7 @@ private slots:
 		ComposerRig rig;
 		const xseg::PortNo port = rig.attach().sessionPort;
 		rig.client.submit(rig.io(Op::VolWrite, kBlockBytes + 4096, 4096, 0x22), port);
-		xseg::RequestRef lookup = rig.mapper.request();
-		setId(lookup, placed(Placement::Create, 1));
-		rig.mapper.respond(std::move(lookup));
+		rig.place(rig.asked(Op::MapWrite), Placement::Create);
 		xseg::RequestRef create = rig.blocker.request();
 		QCOMPARE(opOf(create), Op::ObjCreate);
 		QCOMPARE(create->offset, uint64_t{4096});
@@ -138,9 +128,7 @@ private slots:
 		ComposerRig rig;
 		const xseg::PortNo port = rig.attach().sessionPort;
 		rig.client.submit(rig.io(Op::VolWrite, 0, 4096), port);
-		xseg::RequestRef lookup = rig.mapper.request();
-		setId(lookup, placed(Placement::Create, 0));
-		rig.mapper.respond(std::move(lookup));
+		rig.place(rig.asked(Op::MapWrite), Placement::Create);
 		rig.blocker.respond(rig.blocker.request(), create);
 		xseg::RequestRef unlock = rig.mapper.request();
 		QCOMPARE(opOf(unlock), Op::MapRecord);
@@ -154,9 +142,7 @@ private slots:
 		ComposerRig rig;
 		const xseg::PortNo port = rig.attach().sessionPort;
 		rig.client.submit(rig.io(Op::VolWrite, 0, 4096, 1, true), port);
-		xseg::RequestRef lookup = rig.mapper.request();
-		setId(lookup, placed(Placement::Object, 0, true));
-		rig.mapper.respond(std::move(lookup));
+		rig.place(rig.asked(Op::MapWrite), Placement::Object, true);
 		xseg::RequestRef object = rig.blocker.request();
 		QCOMPARE(object->flags, uint32_t{kFlagFua});
 		rig.blocker.respond(std::move(object));
@@ -169,9 +155,7 @@ private slots:
 		ComposerRig rig;
 		const xseg::PortNo port = rig.attach().sessionPort;
 		rig.client.submit(rig.io(Op::VolWrite, 0, 4096, 1, true), port);
-		xseg::RequestRef lookup = rig.mapper.request();
-		setId(lookup, placed(Placement::Object, 0, false));
-		rig.mapper.respond(std::move(lookup));
+		rig.place(rig.asked(Op::MapWrite), Placement::Object, false);
 		xseg::RequestRef object = rig.blocker.request();
 		QCOMPARE(object->flags, 0u);
 		rig.blocker.respond(std::move(object));
@@ -187,9 +171,7 @@ private slots:
 		ComposerRig rig;
 		const xseg::PortNo port = rig.attach().sessionPort;
 		rig.client.submit(rig.io(Op::VolWrite, 0, 4096, 1, true), port);
-		xseg::RequestRef lookup = rig.mapper.request();
-		setId(lookup, placed(Placement::Create, 0, true)); // "committed" means nothing here
-		rig.mapper.respond(std::move(lookup));
+		rig.place(rig.asked(Op::MapWrite), Placement::Create, true); // "committed" means nothing here
 		rig.blocker.respond(rig.blocker.request());
 		xseg::RequestRef record = rig.mapper.request();
 		QCOMPARE(opOf(record), Op::MapRecord);
@@ -226,22 +208,15 @@ private slots:
 		ComposerRig rig;
 		const xseg::PortNo port = rig.attach().sessionPort;
 		rig.client.submit(rig.io(write ? Op::VolWrite : Op::VolRead, 0, 4096), port);
-		xseg::RequestRef lookup = rig.mapper.request();
-		setId(lookup, placed(Placement::Object, 0, false, 5));
-		rig.mapper.respond(std::move(lookup));
+		rig.place(rig.asked(write ? Op::MapWrite : Op::MapRead), Placement::Object, false, 5);
 		rig.blocker.respond(rig.blocker.request(), ErrorCode::NotFound);
 		// The entry has moved on: the new object is used.
-		lookup = rig.mapper.request();
-		QCOMPARE(opOf(lookup), write ? Op::MapWrite : Op::MapRead);
-		setId(lookup, placed(Placement::Object, 0, false, 6));
-		rig.mapper.respond(std::move(lookup));
+		rig.place(rig.asked(write ? Op::MapWrite : Op::MapRead), Placement::Object, false, 6);
 		xseg::RequestRef object = rig.blocker.request();
 		QCOMPARE(object.args<ObjectArgs>().id.epoch, uint64_t{6});
 		rig.blocker.respond(std::move(object), ErrorCode::NotFound);
 		// It has not: that is damage, and never zeros.
-		lookup = rig.mapper.request();
-		setId(lookup, placed(Placement::Object, 0, false, 6));
-		rig.mapper.respond(std::move(lookup));
+		rig.place(rig.asked(write ? Op::MapWrite : Op::MapRead), Placement::Object, false, 6);
 		QCOMPARE(rig.client.reply()->status, wireStatus(ErrorCode::Missing));
 	}
 	void aMissingObjectThatWasDroppedReadsZeros()
@@ -249,13 +224,9 @@ private slots:
 		ComposerRig rig;
 		const xseg::PortNo port = rig.attach().sessionPort;
 		rig.client.submit(rig.io(Op::VolRead, 0, 4096, 0xaa), port);
-		xseg::RequestRef lookup = rig.mapper.request();
-		setId(lookup, placed(Placement::Object, 0));
-		rig.mapper.respond(std::move(lookup));
+		rig.place(rig.asked(Op::MapRead), Placement::Object);
 		rig.blocker.respond(rig.blocker.request(), ErrorCode::NotFound);
-		lookup = rig.mapper.request();
-		setId(lookup, placed(Placement::Zero, 0));
-		rig.mapper.respond(std::move(lookup));
+		rig.place(rig.asked(Op::MapRead), Placement::Zero);
 		const auto reply = rig.client.reply();
 		QCOMPARE(reply->status, 0);
 		QVERIFY(allBytes(reply.data(), 0));
@@ -269,9 +240,7 @@ private slots:
 		rig.mapper.respond(rig.mapper.request(), ErrorCode::Fenced);
 		QCOMPARE(rig.client.reply()->status, wireStatus(ErrorCode::Fenced));
 		rig.client.submit(rig.io(Op::VolRead, 0, 4096), port);
-		xseg::RequestRef lookup = rig.mapper.request();
-		setId(lookup, placed(Placement::Object, 0));
-		rig.mapper.respond(std::move(lookup));
+		rig.place(rig.asked(Op::MapRead), Placement::Object);
 		rig.blocker.respond(rig.blocker.request(), -4711); // no code of ours
 		QCOMPARE(rig.client.reply()->status, wireStatus(ErrorCode::Failed));
 	}
@@ -282,9 +251,7 @@ private slots:
 		const xseg::PortNo port = rig.attach().sessionPort;
 		const auto answered = [&](Op op, uint8_t placement) {
 			rig.client.submit(rig.io(op, 0, 4096), port);
-			xseg::RequestRef lookup = rig.mapper.request();
-			setId(lookup, placed(static_cast<Placement>(placement), 0));
-			rig.mapper.respond(std::move(lookup));
+			rig.place(rig.asked(op == Op::VolRead ? Op::MapRead : Op::MapWrite), static_cast<Placement>(placement));
 			return rig.client.reply()->status;
 		};
 		QCOMPARE(answered(Op::VolRead, 2), wireStatus(ErrorCode::Failed));  // Create, for a read
@@ -330,11 +297,7 @@ private slots:
 		QVERIFY(lookups[0] && lookups[1]);
 		QCOMPARE(lookups[0].args<MapArgs>().block, 1u);
 		QCOMPARE(lookups[1].args<MapArgs>().block, 2u);
-		for (auto &lookup : lookups) {
-			const uint32_t block = lookup.args<MapArgs>().block;
-			setId(lookup, placed(Placement::Object, block));
-			rig.mapper.respond(std::move(lookup));
-		}
+		for (auto &lookup : lookups) rig.place(std::move(lookup), Placement::Object);
 		std::array<xseg::RequestRef, 2> objects{rig.blocker.request(), rig.blocker.request()};
 		QVERIFY(objects[0] && objects[1]);
 		QCOMPARE(objects[0]->data_blk, buffer);
@@ -382,8 +345,7 @@ private slots:
 		unsigned answered = 0;
 		rig.mapper.automatic = [&](xseg::RequestRef lookup) {
 			++answered;
-			setId(lookup, placed(Placement::Zero, 0));
-			rig.mapper.respond(std::move(lookup));
+			rig.place(std::move(lookup), Placement::Zero);
 		};
 		while (!rig.mapper.requests.empty()) {
 			xseg::RequestRef lookup = std::move(rig.mapper.requests.front());
@@ -412,8 +374,7 @@ private slots:
 			xseg::RequestRef lookup = rig.mapper.request();
 			QVERIFY(lookup);
 			QVERIFY(rig.composer->inflight() <= 16);
-			setId(lookup, placed(Placement::Zero, 0));
-			rig.mapper.respond(std::move(lookup));
+			rig.place(std::move(lookup), Placement::Zero);
 			QCOMPARE(rig.client.reply()->status, 0);
 		}
 		QCOMPARE(rig.composer->inflight(), 0u);

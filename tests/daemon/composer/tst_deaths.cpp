@@ -23,17 +23,6 @@ struct DeathRig : ComposerRig {
 		mapper.leave();
 		mapper.bind();
 	}
-	xseg::RequestRef asked(Op op)
-	{
-		xseg::RequestRef request = mapper.request();
-		if (!request || opOf(request) != op) qFatal("the mapper is asked something else");
-		return request;
-	}
-	void place(xseg::RequestRef lookup, Placement placement, bool committed = false)
-	{
-		lookup.setArgs(placed(placement, lookup.args<MapArgs>().block, committed));
-		mapper.respond(std::move(lookup));
-	}
 	/// The session is of no use any more, and nobody hears of it; leaving it works.
 	bool isOver()
 	{
@@ -71,38 +60,18 @@ private slots:
 		DeathRig rig;
 		{
 			Actor mortal(rig, 5);
-			xseg::RequestRef attach = mortal.make(Op::VolAttach, kControlBytes);
-			std::memcpy(attach.data().data(), "vol", 3);
-			attach->size = 3;
-			attach.setArgs(AttachArgs{.holder = Holder::Nbd});
-			mortal.submit(std::move(attach), kComposer);
-			xseg::RequestRef asked = rig.asked(Op::MapAttach);
-			AttachReply out;
-			out.volume = volumeId(7);
-			out.sizeBytes = kVolumeBytes;
-			out.handle = 100;
-			asked.setArgs(out);
-			rig.mapper.respond(std::move(asked));
-			xseg::RequestRef answer = mortal.reply();
-			QVERIFY(answer && answer->status == 0);
-			out = answer.args<AttachReply>();
-			mortal.keys[out.sessionPort] = out.key;
+			const xseg::PortNo session = rig.attachAs(mortal, "vol", 7, 100).sessionPort;
+			QVERIFY(session);
 			xseg::RequestRef write = mortal.make(Op::VolWrite, 4096, 0xaa);
 			write->size = 4096;
-			mortal.submit(std::move(write), out.sessionPort);
+			mortal.submit(std::move(write), session);
 			rig.place(rig.asked(Op::MapWrite), Placement::Object);
 		}
 		xseg::RequestRef inPlace = rig.blocker.request();
 		QVERIFY(inPlace);
 
 		rig.submitAttach("vol");
-		xseg::RequestRef asked = rig.asked(Op::MapAttach);
-		AttachReply again;
-		again.volume = volumeId(7);
-		again.sizeBytes = kVolumeBytes;
-		again.handle = 101;
-		asked.setArgs(again);
-		rig.mapper.respond(std::move(asked));
+		rig.agree(rig.asked(Op::MapAttach), 7, 101);
 		QCOMPARE(rig.client.reply()->status, kPeer);
 		xseg::RequestRef detach = rig.asked(Op::MapDetach);
 		QCOMPARE(detach.args<MapArgs>().handle, 101u);
@@ -255,13 +224,7 @@ private slots:
 		rig.newMapper();
 		QCOMPARE(rig.client.reply()->status, kPeer);
 		rig.submitAttach("v");
-		xseg::RequestRef attach = rig.asked(Op::MapAttach);
-		AttachReply says;
-		says.volume = volumeId(3);
-		says.sizeBytes = kVolumeBytes;
-		says.handle = 41;
-		attach.setArgs(says);
-		rig.mapper.respond(std::move(attach));
+		rig.agree(rig.asked(Op::MapAttach), 3, 41);
 		rig.newMapper(); // its answer is on the way, and worth nothing
 		QCOMPARE(rig.client.reply()->status, kPeer);
 		settle(rig);
@@ -355,7 +318,7 @@ private slots:
 	{
 		DeathRig rig;
 		auto mortal = std::make_unique<Actor>(rig, 5);
-		QVERIFY(attachAs(rig, *mortal, 55));
+		QVERIFY(rig.attachAs(*mortal, "v", 5, 55).sessionPort);
 		mortal.reset();
 		xseg::RequestRef detach = rig.asked(Op::MapDetach); // within kSweepMs
 		QCOMPARE(detach.args<MapArgs>().handle, 55u);
@@ -369,7 +332,7 @@ private slots:
 	{
 		DeathRig rig;
 		auto mortal = std::make_unique<Actor>(rig, 5);
-		for (uint32_t handle = 60; handle < 63; ++handle) QVERIFY(attachAs(rig, *mortal, handle));
+		for (uint32_t handle = 60; handle < 63; ++handle) QVERIFY(rig.attachAs(*mortal, "v", 6, handle).sessionPort);
 		const xseg::PortNo busy = kComposer + 2;
 		xseg::RequestRef read = mortal->make(Op::VolRead, 4096);
 		read->size = 4096;
@@ -400,30 +363,6 @@ private slots:
 		rig.mapper.leave();
 		rig.run(rig.stopComposer());
 		QVERIFY(rig.stopped);
-	}
-
-private:
-	/// An attachment of another client's; the mapper gives it `handle`.
-	static xseg::PortNo attachAs(ComposerRig &rig, Actor &client, uint32_t handle)
-	{
-		xseg::RequestRef request = client.make(Op::VolAttach, kControlBytes, 'v');
-		request->size = 1;
-		AttachArgs args;
-		args.holder = Holder::Nbd;
-		request.setArgs(args);
-		client.submit(std::move(request), kComposer);
-		xseg::RequestRef asked = rig.mapper.request();
-		AttachReply says;
-		says.volume = volumeId(static_cast<uint8_t>(handle));
-		says.sizeBytes = kVolumeBytes;
-		says.handle = handle;
-		asked.setArgs(says);
-		rig.mapper.respond(std::move(asked));
-		const xseg::RequestRef reply = client.reply();
-		if (reply->status) return 0;
-		says = reply.args<AttachReply>();
-		client.keys[says.sessionPort] = says.key;
-		return says.sessionPort;
 	}
 };
 

@@ -74,12 +74,7 @@ private slots:
 		rig.submitAttach("w"); // too late
 		QCOMPARE(rig.client.reply()->status, wireStatus(ErrorCode::Peer));
 		QVERIFY(!stopping.done);
-		AttachReply says;
-		says.volume = volumeId(3);
-		says.sizeBytes = kVolumeBytes;
-		says.handle = 8;
-		asked.setArgs(says);
-		rig.mapper.respond(std::move(asked));
+		rig.agree(std::move(asked), 3, 8);
 		xseg::RequestRef detach = rig.mapper.request();
 		QVERIFY(detach);
 		QCOMPARE(opOf(detach), Op::MapDetach);
