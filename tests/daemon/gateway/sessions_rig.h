@@ -38,6 +38,12 @@ struct SessionsRig : Rig {
 	Result<void> stopped;
 };
 
+/// A face that hears of a new size.
+struct WatchingFront final : gateway::Front {
+	uint64_t told = 0;
+	void sizeChanged(uint64_t sizeBytes) override { told = sizeBytes; }
+};
+
 /// An I/O without a face.
 struct Io : gateway::VolumeIo {
 	bool finished = false;

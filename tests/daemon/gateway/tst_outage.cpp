@@ -8,7 +8,6 @@
 
 using namespace archipelago;
 using namespace archipelago::testing;
-using gateway::Front;
 using gateway::OpenVolume;
 using gateway::VolumeSession;
 using gateway::VolumeSessions;
@@ -324,13 +323,8 @@ private slots:
 	}
 	void theVolumeHasGrown()
 	{
-		struct Watching : Front {
-			uint64_t told = 0;
-			void sizeChanged(uint64_t sizeBytes) override { told = sizeBytes; }
-			virtual ~Watching() = default;
-		};
 		OutageRig rig;
-		Watching front;
+		WatchingFront front;
 		rig.volume->addFront(front);
 		rig.composer.die();
 		rig.composer.volumes.at("blank").data.resize(8u << 20);

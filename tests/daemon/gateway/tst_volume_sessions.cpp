@@ -6,7 +6,6 @@
 
 using namespace archipelago;
 using namespace archipelago::testing;
-using gateway::Front;
 using gateway::OpenVolume;
 using gateway::VolumeIo;
 using gateway::VolumeSessions;
@@ -262,14 +261,9 @@ private slots:
 
 	void theSizeIsNewsToTheFronts()
 	{
-		struct Watching : Front {
-			uint64_t told = 0;
-			void sizeChanged(uint64_t sizeBytes) override { told = sizeBytes; }
-			virtual ~Watching() = default;
-		};
 		SessionsRig rig;
 		auto one = rig.open("blank");
-		Watching front;
+		WatchingFront front;
 		(*one)->addFront(front);
 		auto two = rig.open("blank");
 		QCOMPARE(front.told, uint64_t{0}); // no news
