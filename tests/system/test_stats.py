@@ -1,13 +1,15 @@
 # SPDX-FileCopyrightText: The Archipelago project
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Counters: what a client did is what `vlmc stat` says, to the operation and the byte; they outlive the hosts; `archipelago top`
-shows a load while it runs."""
+shows a load while it runs. Shards and their ports are nothing that an operator has to add up."""
+import contextlib
 import json
 import unittest
 
 import nbd
 
 from instance import Instance, Load, SPLIT
+from sharded import ShardedInstance
 
 KIB, MIB = 1024, 1024 * 1024
 CLASSES = ("read", "write", "flush", "trim")
@@ -55,7 +57,8 @@ class Stats(unittest.TestCase):
                 client.flush()
             client.trim(MIB, 4 * MIB)
             client.zero(2 * MIB, 8 * MIB)
-            self.expect(stat(it, "v")["v"], write=(37, 37 * 8192), read=(53, 53 * 4096), flush=(5, 0), trim=(2, 3 * MIB))
+            done = dict(write=(37, 37 * 8192), flush=(5, 0), trim=(2, 3 * MIB))
+            self.expect(stat(it, "v")["v"], read=(53, 53 * 4096), **done)
             client.shutdown()
 
             # Nobody else's I/O is in it, whoever comes in between; and its own goes on when it is opened again.
@@ -67,7 +70,7 @@ class Stats(unittest.TestCase):
             client.shutdown()
             both = stat(it)
             self.assertEqual(set(both), {"v", "idle"})
-            self.expect(both["v"], write=(37, 37 * 8192), read=(54, 54 * 4096), flush=(5, 0), trim=(2, 3 * MIB))
+            self.expect(both["v"], read=(54, 54 * 4096), **done)
             self.expect(both["idle"], read=(1, 512))
 
             # The segment says how many ports count: these two, and one at least of each role.
@@ -110,6 +113,42 @@ class Stats(unittest.TestCase):
             self.assertEqual(len(rates), 3)
             self.assertGreater(sum(r["items"][0]["ops"]["write"]["opsPerSecond"] for r in rates), 0)
             self.assertTrue(all(r["seconds"] > 0.4 for r in rates), rates)
+
+    def test_shards_add_up(self):
+        """Four reactors: a row for each volume and role, whatever is on which thread; and the roles' is the sum of all shards."""
+        with ShardedInstance(4) as it:
+            it.start()
+            names = [name for _, name in sorted(it.spread().items())]
+            for n, name in enumerate(names):
+                client = self.client(it, name)
+                for block in range(10 + n):
+                    client.pwrite(bytes([block + 1]) * 4096, block * 4096)
+                client.pread(8192, 0)
+                client.shutdown()
+            before = stat(it)
+            self.assertEqual(set(before), set(names))
+            for n, name in enumerate(names):
+                self.expect(before[name], write=(10 + n, (10 + n) * 4096), read=(1, 8192))
+
+            how = ("--rw=randwrite", "--bs=4k", "--iodepth=8", "--size=16M", "--verify_backlog=64")
+            loads = [Load(it, name, *how) for name in names]
+            with contextlib.ExitStack() as running:
+                for load in loads:
+                    running.enter_context(load)
+                it.wait_for("writes", lambda: all(now["write"]["ops"] > 100 for now in stat(it, *names).values()))
+                top = json.loads(it.archipelago("top", "--json", "--interval", "2").stdout)
+                for load in loads:
+                    load.end()
+            self.assertEqual(sorted(v["name"] for v in top["items"]), sorted(names))
+            self.assertEqual(sorted(role["name"] for role in top["roles"]), ["blockerb", "blockerm", "mapperd", "vlmcd"])
+            roles = {role["name"]: role for role in top["roles"]}
+            for name in ("blockerb", "mapperd"):
+                self.assertEqual(roles[name]["ports"], 4, "not one for each shard")
+            # The composer is asked for each of a client's writes once; both were read in one go, up to what is in flight.
+            asked = roles["vlmcd"]["ops"]["write"]["opsPerSecond"]
+            done = [v["ops"]["write"]["opsPerSecond"] for v in top["items"]]
+            self.assertTrue(all(done), done)
+            self.assertLess(abs(asked - sum(done)), 64 / 2 + 0.1 * sum(done), (asked, done))
 
     def test_they_outlive_hosts_and_service(self):
         """A gateway that goes on sees a pause; one that is killed goes on counting where it was."""
