@@ -4,12 +4,10 @@
 // archipelago: start, stop, restart and status against the fake service; check-config and explain without any.
 #include "daemon/base/config.h"
 #include "daemon/base/errors.h"
-#include "tests/cli/fake_service.h"
-#include "tests/cli/run_program.h"
+#include "tests/cli/cli_test.h"
 
 #include <QFile>
 #include <QJsonArray>
-#include <QJsonDocument>
 #include <QJsonObject>
 #include <QTemporaryDir>
 #include <QTest>
@@ -19,33 +17,21 @@ using namespace archipelago::test;
 
 namespace {
 
-QString errorName(const char *last) { return QLatin1String(dbus::kErrorPrefix) + QLatin1String(last); }
-QJsonObject jsonOf(const QByteArray &text) { return QJsonDocument::fromJson(text).object(); }
-
 const QList<FakePeer> kPeers{{.name = "blockerb", .host = "data"},
                              {.name = "mapperd", .host = "data", .ports = "1001"},
                              {.name = "nbd", .host = "gate", .ports = "1024-1535"}};
 
 } // namespace
 
-class TestArchipelago : public QObject {
+class TestArchipelago : public CliTest {
 	Q_OBJECT
 
-	using Environment = QMap<QString, QString>;
-	std::unique_ptr<PrivateBus> m_bus;
-	std::unique_ptr<FakeService> m_service;
 	QTemporaryDir m_dir;
 
-	Ran archipelago(const QStringList &arguments, RunOptions options = {})
+	Ran archipelago(const QStringList &arguments, const RunOptions &options = {}) { return run(ARCHIPELAGO, arguments, options); }
+	std::unique_ptr<TerminalProgram> plain(const QStringList &arguments)
 	{
-		if (!options.environment.contains("ARCHIPELAGO_BUS"))
-			options.environment.insert("ARCHIPELAGO_BUS", m_bus->address());
-		return runProgram(ARCHIPELAGO, arguments, options);
-	}
-	std::unique_ptr<TerminalProgram> onTerminal(const QStringList &arguments)
-	{
-		return std::make_unique<TerminalProgram>(ARCHIPELAGO, arguments,
-		                                         Environment{{"ARCHIPELAGO_BUS", m_bus->address()}, {"NO_COLOR", "1"}});
+		return onTerminal(ARCHIPELAGO, arguments, {{"NO_COLOR", "1"}});
 	}
 	void allPeers(const QString &state)
 	{
@@ -58,24 +44,9 @@ class TestArchipelago : public QObject {
 		if (f.open(QIODevice::WriteOnly)) f.write(text);
 		return f.fileName();
 	}
+	void prepare() override { m_service->peers = kPeers; }
 
 private slots:
-	void initTestCase()
-	{
-		m_bus = std::make_unique<PrivateBus>();
-		QVERIFY2(m_bus->ok(), "dbus-daemon does not run");
-	}
-	void init()
-	{
-		m_service = std::make_unique<FakeService>(m_bus->address());
-		m_service->peers = kPeers;
-	}
-	void cleanup()
-	{
-		if (m_service) QCOMPARE(m_service->violations, QStringList());
-		m_service.reset();
-	}
-
 	void statusInAPipe()
 	{
 		const Ran ran = archipelago({"status"});
@@ -94,7 +65,7 @@ private slots:
 		m_service->peers[2].state = "failed";
 		m_service->peers[2].error = m_service->peers[1].error;
 		m_service->managerState = "degraded";
-		const auto program = onTerminal({"status"});
+		const auto program = plain({"status"});
 		QCOMPARE(program->wait(), 1);
 		const QList<QByteArray> lines = program->output().split('\n');
 		QVERIFY2(lines[0].startsWith("ROLE      HOST  STATE    PID  PORTS      INFLIGHT  UPTIME"),
@@ -309,12 +280,12 @@ private slots:
 	void forceAsksAPerson()
 	{
 		allPeers("stopped");
-		const auto program = onTerminal({"stop", "-f"});
+		const auto program = plain({"stop", "-f"});
 		QVERIFY(program->shows("Force stop archipelago? [y/N] "));
 		program->type("n\n");
 		QCOMPARE(program->wait(), 11);
 		QCOMPARE(m_service->count("Manager.Stop"), 0);
-		const auto quick = onTerminal({"stop", "-f", "-y"});
+		const auto quick = plain({"stop", "-f", "-y"});
 		QCOMPARE(quick->wait(), 0);
 	}
 

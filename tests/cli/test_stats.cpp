@@ -3,13 +3,11 @@
 //
 // vlmc stat and archipelago top, in a pipe and on a terminal, before a service whose counters the test sets. A second of its
 // clock goes by with each look at them, so that rates are exact.
-#include "tests/cli/fake_service.h"
-#include "tests/cli/run_program.h"
+#include "tests/cli/cli_test.h"
 
 #include <csignal>
 
 #include <QJsonArray>
-#include <QJsonDocument>
 #include <QJsonObject>
 #include <QTest>
 
@@ -17,8 +15,6 @@ using namespace archipelago;
 using namespace archipelago::test;
 
 namespace {
-
-QString errorName(const char *last) { return QLatin1String(dbus::kErrorPrefix) + QLatin1String(last); }
 
 /// A latency, and its bucket in the histogram.
 struct Latency {
@@ -34,7 +30,6 @@ dbus::OpRow row(const char *name, quint64 ops, quint64 bytes, Latency each, quin
 	return {name, ops, bytes, errors, ops * each.ns, inFlight, each.bucket, {ops}};
 }
 
-QJsonObject jsonOf(const QByteArray &text) { return QJsonDocument::fromJson(text).object(); }
 QJsonObject opsOf(const QJsonObject &document, const char *c, int item = 0)
 {
 	return document["items"][item]["ops"][QLatin1String(c)].toObject();
@@ -42,45 +37,24 @@ QJsonObject opsOf(const QJsonObject &document, const char *c, int item = 0)
 
 } // namespace
 
-class TestStats : public QObject {
+class TestStats : public CliTest {
 	Q_OBJECT
 
-	std::unique_ptr<PrivateBus> m_bus;
-	std::unique_ptr<FakeService> m_service;
-
-	Ran run(const char *program, const QStringList &arguments, RunOptions options = {})
+	std::unique_ptr<TerminalProgram> plain(const char *program, const QStringList &arguments, Environment environment = {})
 	{
-		options.environment.insert("ARCHIPELAGO_BUS", m_bus->address());
-		return runProgram(program, arguments, options);
-	}
-	std::unique_ptr<TerminalProgram> onTerminal(const char *program, const QStringList &arguments, QMap<QString, QString> environment = {})
-	{
-		environment.insert("ARCHIPELAGO_BUS", m_bus->address());
 		environment.insert("NO_COLOR", "1");
-		return std::make_unique<TerminalProgram>(program, arguments, environment, 120);
+		return onTerminal(program, arguments, environment, 120);
 	}
-
-private slots:
-	void initTestCase()
+	void prepare() override
 	{
-		m_bus = std::make_unique<PrivateBus>();
-		QVERIFY2(m_bus->ok(), "dbus-daemon does not run");
-	}
-	void init()
-	{
-		m_service = std::make_unique<FakeService>(m_bus->address());
 		m_service->volumes = {{.name = "db", .size = 10 << 20}, {.name = "idle", .size = 10 << 20}};
 		m_service->counts = {
 			{.port = 1030, .name = "db", .ops = {row("read", 10, 40960, kUsual, 1, 2), row("write", 4, 2048, kUsual), row("flush", 1, 0, kUsual)}},
 			{.port = 500, .kind = "role", .name = "vlmcd", .ops = {row("read", 10, 40960, kUsual, 0, 1), row("other", 7, 0, kUsual)}},
 			{.port = 501, .kind = "role", .name = "vlmcd", .ops = {row("read", 2, 8192, kUsual)}}};
 	}
-	void cleanup()
-	{
-		QCOMPARE(m_service->violations, QStringList());
-		m_service.reset();
-	}
 
+private slots:
 	// ---- vlmc stat, once
 
 	void sinceTheStartInAPipe()
@@ -97,7 +71,7 @@ private slots:
 
 	void sinceTheStartOnATerminal()
 	{
-		const auto program = onTerminal(VLMC, {"stat"});
+		const auto program = plain(VLMC, {"stat"});
 		QCOMPARE(program->wait(), 0);
 		QCOMPARE(program->output(), QByteArray("VOLUME  OP     OPS   BYTES  ERRORS  INFLIGHT    MEAN     P50     P99   P99.9     MAX\n"
 		                                       "db      read    10  40 KiB       1         2  100 µs  106 µs  106 µs  106 µs  115 µs\n"
@@ -141,7 +115,7 @@ private slots:
 		QCOMPARE(document["items"][0]["name"].toString(), "idle");
 		QVERIFY(document["items"][0]["id"].isNull());
 		QCOMPARE(opsOf(document, "read")["ops"].toInt(-1), 0);
-		const auto program = onTerminal(VLMC, {"stat", "idle"});
+		const auto program = plain(VLMC, {"stat", "idle"});
 		QCOMPARE(program->wait(), 0);
 		QVERIFY2(program->output().contains("no client has used a volume"), program->output().constData());
 	}
@@ -179,7 +153,7 @@ private slots:
 		for (const QStringList &line : {QStringList{"stat"}, QStringList{"stat", "db", "--json"}, QStringList{"stat", "db", "--count", "1", "--interval", "0.1"}})
 			QCOMPARE(run(VLMC, line).exitCode, 0);
 		QCOMPARE(run(ARCHIPELAGO, {"top", "--once", "--interval", "0.1"}).exitCode, 0);
-		QCOMPARE(onTerminal(VLMC, {"stat"})->wait(), 0);
+		QCOMPARE(plain(VLMC, {"stat"})->wait(), 0);
 	}
 
 	// ---- vlmc stat, each interval
@@ -322,7 +296,7 @@ private slots:
 	/// Redrawn, sorted by keys, and the terminal as it was before.
 	void topLive()
 	{
-		const auto program = onTerminal(ARCHIPELAGO, {"top", "--interval", "0.1"}, {{"TERM", "xterm"}});
+		const auto program = plain(ARCHIPELAGO, {"top", "--interval", "0.1"}, {{"TERM", "xterm"}});
 		QVERIFY(program->shows("\033[?1049h"));
 		QVERIFY(program->shows("by iops"));
 		QVERIFY(program->shows("vlmcd"));
@@ -347,7 +321,7 @@ private slots:
 	void topGivesTheTerminalBack()
 	{
 		QFETCH(int, signal);
-		const auto program = onTerminal(ARCHIPELAGO, {"top", "--interval", "0.1"}, {{"TERM", "xterm"}});
+		const auto program = plain(ARCHIPELAGO, {"top", "--interval", "0.1"}, {{"TERM", "xterm"}});
 		QVERIFY(program->shows("by iops"));
 		::kill(program->pid(), signal);
 		QTEST(program->wait(), "exitCode");
@@ -357,7 +331,7 @@ private slots:
 
 	void topOnADumbTerminalPrintsOnce()
 	{
-		const auto program = onTerminal(ARCHIPELAGO, {"top", "--interval", "0.1"}, {{"TERM", "dumb"}});
+		const auto program = plain(ARCHIPELAGO, {"top", "--interval", "0.1"}, {{"TERM", "dumb"}});
 		QCOMPARE(program->wait(), 0);
 		QVERIFY(!program->output().contains('\033'));
 		QVERIFY(program->output().contains("vlmcd"));

@@ -3,13 +3,11 @@
 //
 // vlmc in a pipe, as scripts see it: the original's words, exact values, JSON, and the exit code and text of every error.
 #include "daemon/base/errors.h"
-#include "tests/cli/fake_service.h"
-#include "tests/cli/run_program.h"
+#include "tests/cli/cli_test.h"
 
 #include <csignal>
 
 #include <QJsonArray>
-#include <QJsonDocument>
 #include <QJsonObject>
 #include <QSignalSpy>
 #include <QTest>
@@ -17,43 +15,13 @@
 using namespace archipelago;
 using namespace archipelago::test;
 
-namespace {
-
-QString errorName(const char *last) { return QLatin1String(dbus::kErrorPrefix) + QLatin1String(last); }
-
-QJsonObject jsonOf(const QByteArray &text) { return QJsonDocument::fromJson(text).object(); }
-
-} // namespace
-
-class TestVlmc : public QObject {
+class TestVlmc : public CliTest {
 	Q_OBJECT
 
-	std::unique_ptr<PrivateBus> m_bus;
-	std::unique_ptr<FakeService> m_service;
-
-	Ran vlmc(const QStringList &arguments, RunOptions options = {})
-	{
-		options.environment.insert("ARCHIPELAGO_BUS", m_bus->address());
-		return runProgram(VLMC, arguments, options);
-	}
+	Ran vlmc(const QStringList &arguments, const RunOptions &options = {}) { return run(VLMC, arguments, options); }
+	void prepare() override { m_service->volumes = {{.name = "db", .size = 10 << 20, .allocated = 4 << 20}}; }
 
 private slots:
-	void initTestCase()
-	{
-		m_bus = std::make_unique<PrivateBus>();
-		QVERIFY2(m_bus->ok(), "dbus-daemon does not run");
-	}
-	void init()
-	{
-		m_service = std::make_unique<FakeService>(m_bus->address());
-		m_service->volumes = {{.name = "db", .size = 10 << 20, .allocated = 4 << 20}};
-	}
-	void cleanup()
-	{
-		if (m_service) QCOMPARE(m_service->violations, QStringList());
-		m_service.reset();
-	}
-
 	void scriptsSeeTheOriginalsWords_data()
 	{
 		QTest::addColumn<QStringList>("line");

@@ -2,31 +2,19 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //
 // vlmc on a terminal, as a person sees it: tables, colours, prompts, progress, Ctrl-C.
-#include "tests/cli/fake_service.h"
-#include "tests/cli/run_program.h"
+#include "tests/cli/cli_test.h"
 
 #include <QTest>
 
 using namespace archipelago;
 using namespace archipelago::test;
 
-namespace {
-
-QString errorName(const char *last) { return QLatin1String(dbus::kErrorPrefix) + QLatin1String(last); }
-
-} // namespace
-
-class TestVlmcTerminal : public QObject {
+class TestVlmcTerminal : public CliTest {
 	Q_OBJECT
 
-	using Environment = QMap<QString, QString>;
-	std::unique_ptr<PrivateBus> m_bus;
-	std::unique_ptr<FakeService> m_service;
-
-	std::unique_ptr<TerminalProgram> vlmc(const QStringList &arguments, Environment environment = {}, int columns = 100)
+	std::unique_ptr<TerminalProgram> vlmc(const QStringList &arguments, const Environment &environment = {}, int columns = 100)
 	{
-		environment.insert("ARCHIPELAGO_BUS", m_bus->address());
-		return std::make_unique<TerminalProgram>(VLMC, arguments, environment, columns);
+		return onTerminal(VLMC, arguments, environment, columns);
 	}
 	/// What it shows, to its end.
 	QByteArray shown(const QStringList &arguments, const Environment &environment = {}, int columns = 100)
@@ -35,26 +23,14 @@ class TestVlmcTerminal : public QObject {
 		program->wait();
 		return program->output();
 	}
-
-private slots:
-	void initTestCase()
+	void prepare() override
 	{
-		m_bus = std::make_unique<PrivateBus>();
-		QVERIFY2(m_bus->ok(), "dbus-daemon does not run");
-	}
-	void init()
-	{
-		m_service = std::make_unique<FakeService>(m_bus->address());
 		m_service->volumes = {
 			{.name = "db", .size = quint64(40) << 30, .allocated = quint64(22) << 30, .opened = true, .clients = 1},
 			{.name = "web", .size = 10 << 20}};
 	}
-	void cleanup()
-	{
-		QCOMPARE(m_service->violations, QStringList());
-		m_service.reset();
-	}
 
+private slots:
 	void table()
 	{
 		QCOMPARE(shown({"list", "--color=never"}),
