@@ -93,6 +93,8 @@ struct Command {
 	ExitOr (*run)(Context &) = nullptr;
 	Built built = {};
 };
+/// The row of a verb that comes with that step (0: a later one).
+constexpr Command planned(std::string_view name, int step = 0) { return {.name = name, .built = notBuilt(step)}; }
 
 struct Program {
 	std::string_view name;

@@ -6,6 +6,8 @@
 
 #include "cli/session.h"
 
+#include <array>
+
 #include <QJsonObject>
 
 namespace archipelago::cli {
@@ -28,11 +30,13 @@ std::string byteRateText(const Console &console, double perSecond);
 QJsonObject latencyJson(const dbus::OpStats &stats);
 /// The same with opsPerSecond, bytesPerSecond, errors (in these seconds) and inFlight.
 QJsonObject rateJson(const dbus::OpStats &stats, double seconds);
-/// Read, write, flush and trim of a volume, by name.
+/// What clients do with a volume; "other" is for roles alone.
+inline constexpr std::array kVolumeClasses{OpClass::Read, OpClass::Write, OpClass::Flush, OpClass::Trim};
+/// These, by name.
 template <typename Make> QJsonObject byClass(const dbus::SubjectStats &subject, Make &&make)
 {
 	QJsonObject out;
-	for (const OpClass c : {OpClass::Read, OpClass::Write, OpClass::Flush, OpClass::Trim}) {
+	for (const OpClass c : kVolumeClasses) {
 		const std::string_view name = opClassName(c);
 		out.insert(QLatin1String(name.data(), static_cast<qsizetype>(name.size())), make(subject.of(c)));
 	}

@@ -10,9 +10,6 @@ namespace archipelago::cli {
 
 namespace {
 
-/// A step that ROADMAP.md does not name yet.
-constexpr auto kLater = notBuilt(0);
-
 constexpr std::array kStartOptions{
 	Option{.name = "--create-dirs", .help = "make the directories of the stores that are missing"},
 	Option{.name = "--ok", .help = "a role that runs already is no error"},
@@ -96,10 +93,10 @@ constexpr std::array kCommands{
 	        .operands = {"CODE", 0, 1},
 	        .examples = kExplainExamples,
 	        .run = runExplain},
-	Command{.name = "config", .built = notBuilt(8)},
-	Command{.name = "health", .built = notBuilt(8)},
-	Command{.name = "logs", .built = notBuilt(8)},
-	Command{.name = "log-level", .built = kLater},
+	planned("config", 8),
+	planned("health", 8),
+	planned("logs", 8),
+	planned("log-level"),
 	Command{.name = "top",
 	        .help = "volumes and roles at work, live",
 	        .options = kTopOptions,
@@ -107,10 +104,10 @@ constexpr std::array kCommands{
 	        .notes = "Keys: i, b, l, u, n sort by IOPS, bytes, latency, queue, name; space looks again; q quits. Without a "
 	                 "terminal, or with\n--json, it prints one picture and ends, unless --batch or --count say otherwise.",
 	        .run = runTop},
-	Command{.name = "report", .built = notBuilt(8)},
-	Command{.name = "fsck", .built = notBuilt(8)},
-	Command{.name = "schedule", .built = notBuilt(8)},
-	Command{.name = "completion", .built = notBuilt(8)},
+	planned("report", 8),
+	planned("fsck", 8),
+	planned("schedule", 8),
+	planned("completion", 8),
 };
 
 constexpr std::array<std::string_view, 3> kExamples{"archipelago start", "archipelago status",

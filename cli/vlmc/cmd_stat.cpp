@@ -17,7 +17,6 @@ namespace archipelago::cli {
 
 namespace {
 
-constexpr OpClass kShown[] = {OpClass::Read, OpClass::Write, OpClass::Flush, OpClass::Trim};
 constexpr std::string_view kNothingUsed = "no client has used a volume since the peers were started. Its address: vlmc info NAME";
 
 struct Wanted {
@@ -134,7 +133,7 @@ void printTotals(Console &console, const QList<dbus::SubjectStats> &volumes)
 	             {"INFLIGHT", Align::Right}, {"MEAN", Align::Right}, {"P50", Align::Right}, {"P99", Align::Right},
 	             {"P99.9", Align::Right}, {"MAX", Align::Right}});
 	for (const dbus::SubjectStats &volume : volumes) {
-		for (const OpClass c : kShown) {
+		for (const OpClass c : kVolumeClasses) {
 			const dbus::OpStats &stats = volume.of(c);
 			// A person wants to see what there is, a script what it counts on.
 			if (forPeople && stats.ops == 0 && stats.inFlight == 0) continue;
