@@ -126,6 +126,34 @@ private slots:
 		QCOMPARE(sums[1].name, QStringLiteral("web"));
 	}
 
+	/// Each shard of a role has ports of its own: a percentile is that of what all of them did, not of one, nor their mean.
+	void histogramsOfShardsAddUp()
+	{
+		PortStats fast = reads(500, 2, "vlmcd", 90), slow = reads(501, 2, "vlmcd", 10);
+		slow.ops[0].latency[9] = 0;
+		slow.ops[0].latency[40] = 10;
+		fast.ops[0].ns = 1000;
+		slow.ops[0].ns = 9000;
+		slow.ops[size_t(OpClass::Other)].ops = slow.ops[size_t(OpClass::Other)].latency[60] = 1;
+		for (PortStats *port : {&fast, &slow}) {
+			port->kind = QStringLiteral("role");
+			port->id.clear();
+		}
+		const QList<SubjectStats> sums = bySubject({.timeUs = 1, .ports = {fast, slow}});
+		QCOMPARE(sums.size(), 1);
+		QCOMPARE(sums[0].ports, 2u);
+		const auto middle = [](size_t bucket) { return (latencyRange(bucket).beginNs + latencyRange(bucket).endNs) / 2; };
+		const OpStats &read = sums[0].of(OpClass::Read);
+		QCOMPARE(read.ops, quint64(100));
+		QCOMPARE(read.inFlight, quint64(4));
+		QCOMPARE(read.meanNs(), quint64(100));
+		QCOMPARE(read.percentileNs(0.9), middle(9));
+		QCOMPARE(read.percentileNs(0.91), middle(40));
+		QCOMPARE(sums[0].of(OpClass::Other).percentileNs(0.5), middle(60));
+		QCOMPARE(sums[0].total().ops, quint64(101));
+		QCOMPARE(sums[0].total().maxNs(), latencyRange(60).endNs);
+	}
+
 	void labelsAreReversible_data()
 	{
 		QTest::addColumn<QByteArray>("name");
