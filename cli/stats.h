@@ -31,7 +31,7 @@ QJsonObject latencyJson(const dbus::OpStats &stats);
 /// The same with opsPerSecond, bytesPerSecond, errors (in these seconds) and inFlight.
 QJsonObject rateJson(const dbus::OpStats &stats, double seconds);
 /// What clients do with a volume; "other" is for roles alone.
-inline constexpr std::array kVolumeClasses{OpClass::Read, OpClass::Write, OpClass::Flush, OpClass::Trim};
+inline constexpr std::array kVolumeClasses{OpClass::Read, OpClass::Write, OpClass::Flush, OpClass::Trim, OpClass::Extents};
 /// These, by name.
 template <typename Make> QJsonObject byClass(const dbus::SubjectStats &subject, Make &&make)
 {

@@ -182,8 +182,8 @@ void printRates(Console &console, const QList<dbus::SubjectStats> &volumes, doub
 	Table table({{"TIME", Align::Left, false, 8}, {"VOLUME", Align::Left, true, 12}, {"READ/S", Align::Right, false, 7},
 	             {"READ", Align::Right, false, 10}, {"P50", Align::Right, false, 7}, {"P99", Align::Right, false, 7},
 	             {"WRITE/S", Align::Right, false, 7}, {"WRITTEN", Align::Right, false, 10}, {"P50", Align::Right, false, 7},
-	             {"P99", Align::Right, false, 7}, {"FLUSH/S", Align::Right}, {"TRIM/S", Align::Right}, {"ERRORS", Align::Right},
-	             {"INFLIGHT", Align::Right}});
+	             {"P99", Align::Right, false, 7}, {"FLUSH/S", Align::Right}, {"TRIM/S", Align::Right}, {"EXTENTS/S", Align::Right},
+	             {"ERRORS", Align::Right}, {"INFLIGHT", Align::Right}});
 	if (!titles) table.withoutTitles();
 	const std::string time = timeNow(console.stdoutIsTerminal());
 	const auto rate = [seconds](quint64 n) { return seconds > 0 ? static_cast<double>(n) / seconds : 0; };
@@ -194,6 +194,7 @@ void printRates(Console &console, const QList<dbus::SubjectStats> &volumes, doub
 		           latency(read, 0.5), latency(read, 0.99), rateText(console, rate(write.ops)),
 		           byteRateText(console, rate(write.bytes)), latency(write, 0.5), latency(write, 0.99),
 		           rateText(console, rate(volume.of(OpClass::Flush).ops)), rateText(console, rate(volume.of(OpClass::Trim).ops)),
+		           rateText(console, rate(volume.of(OpClass::Extents).ops)),
 		           Cell(std::to_string(total.errors), total.errors ? Style::Bad : Style::Plain), std::to_string(total.inFlight)});
 	}
 	console.data(table.render(console));

@@ -29,6 +29,7 @@ std::string_view opClassName(OpClass c)
 	case OpClass::Write: return "write";
 	case OpClass::Flush: return "flush";
 	case OpClass::Trim: return "trim";
+	case OpClass::Extents: return "extents";
 	case OpClass::Other: return "other";
 	}
 	return "other";
@@ -56,6 +57,8 @@ OpClass opClassOf(Op op)
 	case Op::VolZero:
 	case Op::MapTrim:
 	case Op::MapPunch: return OpClass::Trim;
+	case Op::VolExtents:
+	case Op::MapExtents: return OpClass::Extents;
 	default: return OpClass::Other; // also what is no operation at all: it comes from a request
 	}
 }

@@ -19,11 +19,13 @@ namespace archipelago {
 
 enum class Op : uint16_t; // protocol.h
 
-enum class OpClass : uint8_t { Read, Write, Flush, Trim, Other };
-inline constexpr size_t kOpClasses = 5;
-/// "read", "write", "flush", "trim" (zeroing too), "other".
+enum class OpClass : uint8_t { Read, Write, Flush, Trim, Extents, Other };
+inline constexpr size_t kOpClasses = 6;
+/// "read", "write", "flush", "trim" (zeroing too), "extents" (where something is stored: NBD's block status), "other".
 std::string_view opClassName(OpClass c);
 OpClass opClassOf(Op op);
+/// Whether it moves, or gives back, the bytes it speaks of: else its length is not counted.
+constexpr bool countsBytes(OpClass c) { return c == OpClass::Read || c == OpClass::Write || c == OpClass::Trim; }
 
 /// What a record of counters is about (xs_stats::kind).
 enum class CounterKind : uint32_t {

@@ -126,7 +126,7 @@ void VolumeSession::finish(VolumeIo &io, std::optional<ErrorCode> code)
 {
 	--m_inflight;
 	const OpClass c = opClassOf(io.op);
-	const uint64_t bytes = c == OpClass::Other ? 0 : io.length; // a question about a range moves none of it
+	const uint64_t bytes = countsBytes(c) ? io.length : 0; // a question about a range moves none of it
 	m_counters.end(c, m_port->reactor().stampNs() - io.submittedNs, bytes, !code);
 	io.ok = !code;
 	if (code) io.error = *code;

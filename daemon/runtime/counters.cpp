@@ -16,16 +16,17 @@ namespace {
 static_assert(kOpClasses == XS_STAT_CLASSES && kLatencyBuckets == XS_HIST_BUCKETS);
 static_assert(static_cast<int>(OpClass::Read) == XS_STAT_READ && static_cast<int>(OpClass::Write) == XS_STAT_WRITE &&
               static_cast<int>(OpClass::Flush) == XS_STAT_FLUSH && static_cast<int>(OpClass::Trim) == XS_STAT_TRIM &&
-              static_cast<int>(OpClass::Other) == XS_STAT_OTHER);
+              static_cast<int>(OpClass::Extents) == XS_STAT_EXTENTS && static_cast<int>(OpClass::Other) == XS_STAT_OTHER);
 static_assert(kLatencyMinShift == XS_HIST_MIN_SHIFT && kLatencyMaxShift == XS_HIST_MAX_SHIFT);
 
 constexpr unsigned kClassBits = 3;
+static_assert(kOpClasses <= 1u << kClassBits);
 
 /// Payload, or the range that is trimmed. From a request: any number may stand there, and must not spoil the sum.
 uint64_t bytesOf(OpClass c, const xs_req &request)
 {
 	if (c == OpClass::Trim) return std::min<uint64_t>(request.size, kMaxVolumeBytes);
-	if (c != OpClass::Read && c != OpClass::Write) return 0;
+	if (!countsBytes(c)) return 0;
 	return request.data_blk == XS_NO_BUFFER ? 0 : request.data_len;
 }
 

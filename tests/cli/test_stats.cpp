@@ -49,7 +49,7 @@ class TestStats : public CliTest {
 	{
 		m_service->volumes = {{.name = "db", .size = 10 << 20}, {.name = "idle", .size = 10 << 20}};
 		m_service->counts = {
-			{.port = 1030, .name = "db", .ops = {row("read", 10, 40960, kUsual, 1, 2), row("write", 4, 2048, kUsual), row("flush", 1, 0, kUsual)}},
+			{.port = 1030, .name = "db", .ops = {row("read", 10, 40960, kUsual, 1, 2), row("write", 4, 2048, kUsual), row("flush", 1, 0, kUsual), row("extents", 3, 0, kUsual)}},
 			{.port = 500, .kind = "role", .name = "vlmcd", .ops = {row("read", 10, 40960, kUsual, 0, 1), row("other", 7, 0, kUsual)}},
 			{.port = 501, .kind = "role", .name = "vlmcd", .ops = {row("read", 2, 8192, kUsual)}}};
 	}
@@ -64,7 +64,8 @@ private slots:
 		                             "db\tread\t10\t40960\t1\t2\t100000\t106496\t106496\t106496\t114688\n"
 		                             "db\twrite\t4\t2048\t0\t0\t100000\t106496\t106496\t106496\t114688\n"
 		                             "db\tflush\t1\t0\t0\t0\t100000\t106496\t106496\t106496\t114688\n"
-		                             "db\ttrim\t0\t0\t0\t0\t0\t0\t0\t0\t0\n"));
+		                             "db\ttrim\t0\t0\t0\t0\t0\t0\t0\t0\t0\n"
+		                             "db\textents\t3\t0\t0\t0\t100000\t106496\t106496\t106496\t114688\n"));
 		QCOMPARE(ran.exitCode, 0);
 		QCOMPARE(m_service->count("Volume.GetStats"), 1);
 	}
@@ -73,10 +74,11 @@ private slots:
 	{
 		const auto program = plain(VLMC, {"stat"});
 		QCOMPARE(program->wait(), 0);
-		QCOMPARE(program->output(), QByteArray("VOLUME  OP     OPS   BYTES  ERRORS  INFLIGHT    MEAN     P50     P99   P99.9     MAX\n"
-		                                       "db      read    10  40 KiB       1         2  100 µs  106 µs  106 µs  106 µs  115 µs\n"
-		                                       "db      write    4   2 KiB       0         0  100 µs  106 µs  106 µs  106 µs  115 µs\n"
-		                                       "db      flush    1     0 B       0         0  100 µs  106 µs  106 µs  106 µs  115 µs\n"));
+		QCOMPARE(program->output(), QByteArray("VOLUME  OP       OPS   BYTES  ERRORS  INFLIGHT    MEAN     P50     P99   P99.9     MAX\n"
+		                                       "db      read      10  40 KiB       1         2  100 µs  106 µs  106 µs  106 µs  115 µs\n"
+		                                       "db      write      4   2 KiB       0         0  100 µs  106 µs  106 µs  106 µs  115 µs\n"
+		                                       "db      flush      1     0 B       0         0  100 µs  106 µs  106 µs  106 µs  115 µs\n"
+		                                       "db      extents    3     0 B       0         0  100 µs  106 µs  106 µs  106 µs  115 µs\n"));
 	}
 
 	void sinceTheStartAsJson()
@@ -176,9 +178,9 @@ private slots:
 		QCOMPARE(ran.exitCode, 130);
 		const QList<QByteArray> lines = ran.out.trimmed().split('\n');
 		QVERIFY(lines.size() >= 3);
-		QCOMPARE(lines[0], QByteArray("TIME\tVOLUME\tREAD/S\tREAD\tP50\tP99\tWRITE/S\tWRITTEN\tP50\tP99\tFLUSH/S\tTRIM/S\tERRORS\tINFLIGHT"));
+		QCOMPARE(lines[0], QByteArray("TIME\tVOLUME\tREAD/S\tREAD\tP50\tP99\tWRITE/S\tWRITTEN\tP50\tP99\tFLUSH/S\tTRIM/S\tEXTENTS/S\tERRORS\tINFLIGHT"));
 		for (const int line : {1, 2})
-			QVERIFY2(lines[line].endsWith("Z\tdb\t3.0\t3000\t106496\t106496\t0.0\t0\t0\t0\t0.0\t0.0\t0\t2"), lines[line].constData());
+			QVERIFY2(lines[line].endsWith("Z\tdb\t3.0\t3000\t106496\t106496\t0.0\t0\t0\t0\t0.0\t0.0\t0.0\t0\t2"), lines[line].constData());
 	}
 
 	void jsonLines()

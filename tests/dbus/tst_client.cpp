@@ -134,7 +134,7 @@ private slots:
 		slow.ops[0].latency[40] = 10;
 		fast.ops[0].ns = 1000;
 		slow.ops[0].ns = 9000;
-		slow.ops[size_t(OpClass::Other)].ops = slow.ops[size_t(OpClass::Other)].latency[60] = 1;
+		slow.ops[size_t(OpClass::Extents)].ops = slow.ops[size_t(OpClass::Extents)].latency[60] = 1;
 		for (PortStats *port : {&fast, &slow}) {
 			port->kind = QStringLiteral("role");
 			port->id.clear();
@@ -149,7 +149,7 @@ private slots:
 		QCOMPARE(read.meanNs(), quint64(100));
 		QCOMPARE(read.percentileNs(0.9), middle(9));
 		QCOMPARE(read.percentileNs(0.91), middle(40));
-		QCOMPARE(sums[0].of(OpClass::Other).percentileNs(0.5), middle(60));
+		QCOMPARE(sums[0].of(OpClass::Extents).percentileNs(0.5), middle(60));
 		QCOMPARE(sums[0].total().ops, quint64(101));
 		QCOMPARE(sums[0].total().maxNs(), latencyRange(60).endNs);
 	}

@@ -12,7 +12,7 @@ from instance import Instance, Load, SPLIT
 from sharded import ShardedInstance
 
 KIB, MIB = 1024, 1024 * 1024
-CLASSES = ("read", "write", "flush", "trim")
+CLASSES = ("read", "write", "flush", "trim", "extents")
 
 
 def stat(it, *names):
@@ -24,6 +24,7 @@ def stat(it, *names):
 class Stats(unittest.TestCase):
     def client(self, it, name):
         client = nbd.NBD()
+        client.add_meta_context(nbd.CONTEXT_BASE_ALLOCATION)
         client.connect_uri(it.uri(name))
         return client
 
@@ -57,7 +58,9 @@ class Stats(unittest.TestCase):
                 client.flush()
             client.trim(MIB, 4 * MIB)
             client.zero(2 * MIB, 8 * MIB)
-            done = dict(write=(37, 37 * 8192), flush=(5, 0), trim=(2, 3 * MIB))
+            for _ in range(7):
+                client.block_status(16 * MIB, 0, lambda *_: 0)
+            done = dict(write=(37, 37 * 8192), flush=(5, 0), trim=(2, 3 * MIB), extents=(7, 0))
             self.expect(stat(it, "v")["v"], read=(53, 53 * 4096), **done)
             client.shutdown()
 
@@ -124,11 +127,12 @@ class Stats(unittest.TestCase):
                 for block in range(10 + n):
                     client.pwrite(bytes([block + 1]) * 4096, block * 4096)
                 client.pread(8192, 0)
+                client.block_status(MIB, 0, lambda *_: 0)
                 client.shutdown()
             before = stat(it)
             self.assertEqual(set(before), set(names))
             for n, name in enumerate(names):
-                self.expect(before[name], write=(10 + n, (10 + n) * 4096), read=(1, 8192))
+                self.expect(before[name], write=(10 + n, (10 + n) * 4096), read=(1, 8192), extents=(1, 0))
 
             how = ("--rw=randwrite", "--bs=4k", "--iodepth=8", "--size=16M", "--verify_backlog=64")
             loads = [Load(it, name, *how) for name in names]

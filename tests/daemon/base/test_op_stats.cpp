@@ -112,9 +112,12 @@ private slots:
 		QCOMPARE(opClassOf(Op::VolFlush), OpClass::Flush);
 		QCOMPARE(opClassOf(Op::VolTrim), OpClass::Trim);
 		QCOMPARE(opClassOf(Op::VolZero), OpClass::Trim);
+		QCOMPARE(opClassOf(Op::VolExtents), OpClass::Extents);
+		QCOMPARE(opClassOf(Op::MapExtents), OpClass::Extents);
 		QCOMPARE(opClassOf(Op::Ping), OpClass::Other);
 		for (unsigned op = 0; op < 65536; ++op) QVERIFY(static_cast<size_t>(opClassOf(static_cast<Op>(op))) < kOpClasses);
 		QCOMPARE(opClassName(OpClass::Trim), std::string_view("trim"));
+		QCOMPARE(opClassName(OpClass::Extents), std::string_view("extents"));
 	}
 
 private:

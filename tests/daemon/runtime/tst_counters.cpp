@@ -93,13 +93,14 @@ private slots:
 		c.send(Op::VolFlush, 0);
 		c.send(Op::VolTrim, 0, 1 << 20);
 		c.send(Op::VolZero, 0, 2 << 20);
+		c.send(Op::VolExtents, 4096, 1 << 20);
 		c.send(Op::Ping, 0);
-		c.arrived(c.station, 7);
+		c.arrived(c.station, 8);
 		QCOMPARE(c.stats(2).op[XS_STAT_READ].begun, uint64_t(2)); // in flight
 		QCOMPARE(c.stats(2).op[XS_STAT_READ].ops, uint64_t(0));
 		c.answerAll(c.station, *c.to, 0);
 		const xs_stats stats = c.stats(2);
-		const std::array<uint64_t, 5> ops{2, 1, 1, 2, 1}, bytes{12288, 512, 0, 3 << 20, 0};
+		const std::array<uint64_t, kOpClasses> ops{2, 1, 1, 2, 1, 1}, bytes{12288, 512, 0, 3 << 20, 0, 0};
 		for (size_t i = 0; i < kOpClasses; ++i) {
 			QCOMPARE(stats.op[i].ops, ops[i]);
 			QCOMPARE(stats.op[i].begun, ops[i]);

@@ -1,7 +1,7 @@
 /* SPDX-FileCopyrightText: The Archipelago project */
 /* SPDX-License-Identifier: GPL-2.0-only WITH Linux-syscall-note OR GPL-3.0-or-later */
 /*
- * The segment ABI, version 2: everything two processes (or the kernel) must agree on, byte for byte.
+ * The segment ABI, version 3: everything two processes (or the kernel) must agree on, byte for byte.
  *
  * Plain C, fixed-width integers, natural alignment, little endian, indices instead of pointers. There are no atomic
  * types here: user space wraps the fields in std::atomic_ref, a kernel uses its own barriers on the same fields.
@@ -34,7 +34,7 @@ typedef int32_t xs_s32;
 #endif
 
 #define XS_MAGIC 0x3130304745535841ull /* "AXSEG001" in memory order; stored last, with release */
-#define XS_ABI_MAJOR 2
+#define XS_ABI_MAJOR 3
 #define XS_ABI_MINOR 0
 #define XS_MAX_PORTS 2048
 #define XS_MAX_WAITERS 64
@@ -101,7 +101,7 @@ struct xs_port {
 #define XS_HIST_BUCKETS (2 + 4 * (XS_HIST_MAX_SHIFT - XS_HIST_MIN_SHIFT))
 #define XS_STAT_LABEL 96
 
-enum { XS_STAT_READ = 0, XS_STAT_WRITE = 1, XS_STAT_FLUSH = 2, XS_STAT_TRIM = 3, XS_STAT_OTHER = 4, XS_STAT_CLASSES = 5 };
+enum { XS_STAT_READ = 0, XS_STAT_WRITE = 1, XS_STAT_FLUSH = 2, XS_STAT_TRIM = 3, XS_STAT_EXTENTS = 4, XS_STAT_OTHER = 5, XS_STAT_CLASSES = 6 };
 
 struct xs_stat_class {
 	xs_u64 begun;                    /* in flight = begun - ops; at a new bind those of the dead are taken off */
@@ -118,7 +118,7 @@ struct xs_stats {
 	xs_u32 kind, label_len;          /* kind: what `subject` is, of the layer above; label_len: bytes */
 	xs_u8 subject[16];
 	xs_u8 label[XS_STAT_LABEL];      /* for people; not terminated */
-	xs_u64 pad[8];
+	xs_u64 pad[16];
 	struct xs_stat_class op[XS_STAT_CLASSES];
 };
 
@@ -182,6 +182,6 @@ XS_ASSERT(sizeof(struct xs_req) == 256, "request layout");
 XS_ASSERT(sizeof(struct xs_ring) == 256, "ring layout");
 XS_ASSERT(XS_HIST_BUCKETS == 110, "histogram layout");
 XS_ASSERT(sizeof(struct xs_stat_class) == 960 && sizeof(struct xs_stat_class) % 64 == 0, "stats of a class: whole lines");
-XS_ASSERT(sizeof(struct xs_stats) == 4992 && sizeof(struct xs_stats) % 128 == 0, "stats layout");
+XS_ASSERT(sizeof(struct xs_stats) == 6016 && sizeof(struct xs_stats) % 128 == 0, "stats layout");
 
 #endif
