@@ -12,6 +12,10 @@
 #include <cstdint>
 #include <optional>
 
+#ifdef ARCHIPELAGO_MAPPER_COMMON
+#error "This source is compiled once for both libraries. One with rules is listed in sources_with_rules (CMakeLists.txt)."
+#endif
+
 namespace archipelago::mapper {
 
 enum class Rule : uint8_t {
