@@ -69,6 +69,8 @@ def interleaved(peers, cases, options, folder, told):
         of_case = []
         for number in range(options.rounds):
             for peer in peers[::-1] if number % 2 else peers:
+                if case.fsync and not peer.flushes:
+                    continue
                 of_case.append({"case": key, "round": number, "peer": peer.key, **sample(peer, case, options.seconds, folder)})
         samples += of_case
         told(key, of_case)

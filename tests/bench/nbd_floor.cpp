@@ -2,6 +2,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //
 //   nbd-floor SOCKET FILE            serves FILE with direct I/O
+//   nbd-floor SOCKET DIRECTORY       serves its files, in the order of their names; no request may reach into two, and none flush
 //   nbd-floor SOCKET --null BYTES    no storage
 //
 // Says "ready" on stdout when clients may connect; ends by a signal.
@@ -9,6 +10,7 @@
 
 #include <fcntl.h>
 #include <poll.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -17,6 +19,7 @@
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
+#include <filesystem>
 #include <string>
 #include <string_view>
 
@@ -38,6 +41,33 @@ xseg::UniqueFd listenAt(const std::string &path)
 	xseg::UniqueFd fd(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
 	if (::bind(fd.get(), reinterpret_cast<const sockaddr *>(&address), sizeof address) || ::listen(fd.get(), 128)) fd.reset();
 	return fd;
+}
+
+/// False: errno says why not; EINVAL: there are none, or they have not all the same size.
+bool openFiles(const std::filesystem::path &at, Storage &storage)
+{
+	std::vector<std::filesystem::path> paths;
+	if (std::filesystem::is_directory(at))
+		for (const auto &entry : std::filesystem::directory_iterator(at)) paths.push_back(entry.path());
+	else
+		paths.push_back(at);
+	std::ranges::sort(paths);
+	rlimit files{};
+	if (!::getrlimit(RLIMIT_NOFILE, &files)) {
+		files.rlim_cur = files.rlim_max;
+		::setrlimit(RLIMIT_NOFILE, &files);
+	}
+	for (const auto &path : paths) {
+		struct stat status {};
+		storage.files.emplace_back(::open(path.c_str(), O_RDWR | O_DIRECT | O_CLOEXEC));
+		if (!storage.files.back() || ::fstat(storage.files.back().get(), &status)) return false;
+		const auto bytes = static_cast<uint64_t>(status.st_size);
+		errno = EINVAL;
+		if (!bytes || (storage.fileBytes && storage.fileBytes != bytes)) return false;
+		storage.fileBytes = bytes;
+		storage.sizeBytes += bytes;
+	}
+	return !storage.files.empty();
 }
 
 class Floor {
@@ -110,17 +140,14 @@ int main(int argc, char **argv)
 {
 	const bool null = argc == 4 && std::string_view(argv[2]) == "--null";
 	if (argc != 3 && !null) {
-		std::fprintf(stderr, "usage: nbd-floor SOCKET FILE | nbd-floor SOCKET --null BYTES\n");
+		std::fprintf(stderr, "usage: nbd-floor SOCKET FILE | nbd-floor SOCKET DIRECTORY | nbd-floor SOCKET --null BYTES\n");
 		return 2;
 	}
 	Storage storage;
 	if (null) {
 		storage.sizeBytes = std::strtoull(argv[3], nullptr, 10);
 	} else {
-		struct stat status {};
-		storage.file.reset(::open(argv[2], O_RDWR | O_DIRECT | O_CLOEXEC));
-		if (!storage.file || ::fstat(storage.file.get(), &status)) return complain(argv[2]);
-		storage.sizeBytes = static_cast<uint64_t>(status.st_size);
+		if (!openFiles(argv[2], storage)) return complain(argv[2]);
 	}
 	xseg::UniqueFd listener = listenAt(argv[1]);
 	if (!listener) return complain(argv[1]);

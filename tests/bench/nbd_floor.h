@@ -1,8 +1,8 @@
 // SPDX-FileCopyrightText: The Archipelago project
 // SPDX-License-Identifier: GPL-3.0-or-later
 //
-// nbd-floor: the least an NBD server on this machine can cost, as a yardstick for ours. One file (or no storage at all), one
-// thread, one ring. It offers nothing but read, write, flush and FUA and trusts its clients: never run it for anything else.
+// nbd-floor: the least an NBD server on this machine can cost, as a yardstick for ours. One file (or a row of equal ones that are
+// open all the time, as a volume's objects are; or no storage at all), one thread, one ring. It offers nothing but read, write, flush and FUA and trusts its clients: never run it for anything else.
 //
 //   poll fires ─> one recvmsg: the rest of a payload into its aligned buffer, everything behind it into the stage
 //              ─> each whole request becomes an SQE ... CQEs ─> one sendmsg answers all that are home
@@ -32,10 +32,11 @@ struct FreeMemory {
 using AlignedBuffer = std::unique_ptr<std::byte, FreeMemory>;
 AlignedBuffer alignedBuffer(size_t bytes);
 
-/// What is served. `file`: O_DIRECT, or none: reads give what the buffer holds and writes are forgotten.
+/// What is served. `files`: O_DIRECT, one behind the other, `fileBytes` each; or none: reads give what the buffer holds and writes
+/// are forgotten.
 struct Storage {
-	xseg::UniqueFd file;
-	uint64_t sizeBytes = 0;
+	std::vector<xseg::UniqueFd> files;
+	uint64_t fileBytes = 0, sizeBytes = 0;
 };
 
 class FloorConnection;

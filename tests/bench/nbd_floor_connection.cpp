@@ -124,17 +124,21 @@ io_uring_sqe &FloorConnection::sqe(Slot &slot)
 void FloorConnection::start(Slot &slot)
 {
 	const auto &[magic, flags, type, cookie, offset, length] = slot.command;
-	const int file = m_storage.file.get();
 	const auto what = static_cast<nbd::CommandType>(type);
 	if (what != nbd::CommandType::Read && what != nbd::CommandType::Write && what != nbd::CommandType::Flush)
 		return reply(slot, nbd::WireError::Enotsup);
 	if (what != nbd::CommandType::Flush && (offset > m_storage.sizeBytes || length > m_storage.sizeBytes - offset))
 		return reply(slot, nbd::WireError::Einval);
-	if (file < 0) return reply(slot, nbd::WireError::None);
+	const auto &files = m_storage.files;
+	if (files.empty()) return reply(slot, nbd::WireError::None);
+	const uint64_t which = offset / m_storage.fileBytes, inside = offset % m_storage.fileBytes;
+	const bool flush = what == nbd::CommandType::Flush;
+	if (flush ? files.size() > 1 : inside + length > m_storage.fileBytes) return reply(slot, nbd::WireError::Enotsup);
+	const int file = files[flush ? 0 : which].get();
 	io_uring_sqe &entry = sqe(slot);
 	const uint64_t userData = entry.user_data;
-	if (what == nbd::CommandType::Read) io_uring_prep_read(&entry, file, slot.buffer.get(), length, offset);
-	if (what == nbd::CommandType::Write) io_uring_prep_write(&entry, file, slot.buffer.get(), length, offset);
+	if (what == nbd::CommandType::Read) io_uring_prep_read(&entry, file, slot.buffer.get(), length, inside);
+	if (what == nbd::CommandType::Write) io_uring_prep_write(&entry, file, slot.buffer.get(), length, inside);
 	if (what == nbd::CommandType::Write && (flags & nbd::kCommandFua)) entry.rw_flags = RWF_DSYNC;
 	if (what == nbd::CommandType::Flush) io_uring_prep_fsync(&entry, file, IORING_FSYNC_DATASYNC);
 	entry.user_data = userData;

@@ -14,7 +14,7 @@ from instance import BIN, Instance
 from measure import fio
 
 TOP = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-TITLES = {"raw": "raw file (no server)", "floor": "nbd-floor", "floor-null": "nbd-floor, no storage", "nbdkit-file": "nbdkit file (page cache)",
+TITLES = {"raw": "raw file (no server)", "floor": "nbd-floor", "floor-null": "nbd-floor, no storage", "floor-files": "nbd-floor, files of 4 MiB", "nbdkit-file": "nbdkit file (page cache)",
           "nbdkit-null": "nbdkit null", "qsd-raw": "qemu-storage-daemon raw", "qsd-qcow2": "qemu-storage-daemon qcow2", "volume": "archipelago"}
 
 
@@ -22,6 +22,7 @@ class Peer:
     def __init__(self, key, targets, pids, title=None):
         self.key, self.targets, self.pids = key, targets, pids
         self.title = title or TITLES[key]
+        self.flushes = key != "floor-files"
 
 
 def floor_program():
@@ -62,6 +63,7 @@ class Neighbours:
         sock = f"{self.folder}/{key}.sock"
         command = {
             "floor": lambda: [program, sock, self.raw()],
+            "floor-files": lambda: [program, sock, self.files()],
             "floor-null": lambda: [program, sock, "--null", str(self.size << 20)],
             "nbdkit-null": lambda: ["nbdkit", "-f", "-U", sock, "null", f"size={self.size}M"],
             "nbdkit-file": lambda: ["nbdkit", "-f", "-U", sock, "file", self.raw("cached")],
@@ -87,6 +89,15 @@ class Neighbours:
         path = f"{self.folder}/{name}.img"
         if not os.path.exists(path):
             fill([["--ioengine=io_uring", "--direct=1", f"--size={self.size}M", "--filename=" + path]], self.folder)
+        return path
+
+    def files(self):
+        """The same bytes in a file for each 4 MiB, as a volume's are."""
+        path = self.folder + "/files"
+        if not os.path.exists(path):
+            os.mkdir(path)
+            fill([["--ioengine=io_uring", "--direct=1", "--directory=" + path, f"--nrfiles={self.size // 4}", "--filesize=4M",
+                   "--openfiles=64"]], self.folder)
         return path
 
     def qcow2(self):

@@ -46,11 +46,12 @@ def held_open(it, names=("bench",)):
 # ---- one volume beside the others
 
 ONE = ("rr1", "rr32", "rw1", "rw32", "wf1", "sr8", "sw8")
-NEIGHBOURS = ("raw", "floor", "qsd-raw", "qsd-qcow2", "nbdkit-file", "floor-null", "nbdkit-null")
+NEIGHBOURS = ("raw", "floor", "floor-files", "qsd-raw", "qsd-qcow2", "nbdkit-file", "floor-null", "nbdkit-null")
 GATED = ("rr1", "rr32", "rw1", "rw32", "sr8", "sw8")
 ONE_GOALS = (
     *(Goal(case, "rate", 0.85) for case in GATED),
     *(Goal(case, "cpu", 2.0) for case in GATED),
+    *(Goal(case, "rate", 0.85, "floor-files", must=False) for case in GATED),
     Goal("rr32", "rate", 1.8, "qsd-qcow2", must=False),
     Goal("rw32", "rate", 3.5, "qsd-qcow2", must=False),
     Goal("rr1", "rate", 1.25, "qsd-qcow2", must=False),

@@ -37,6 +37,16 @@ class Floor(unittest.TestCase):
                            check=True, stdout=subprocess.DEVNULL)
             self.assertGreater(cpu_seconds(peer.pids()[0]), 0)
 
+    def test_files_are_one_disk(self):
+        with tempfile.TemporaryDirectory(dir="/var/tmp") as folder, contextlib.closing(Neighbours(folder, 16)) as neighbours:
+            uri = neighbours.get("floor-files").targets[0][1].removeprefix("--uri=")
+            self.assertEqual([os.path.getsize(e) for e in os.scandir(folder + "/files")], [4 << 20] * 4)
+            image = folder + "/image"
+            with open(image, "wb") as f:
+                f.write(os.urandom(16 << 20))
+            subprocess.run(["nbdcopy", "--request-size=1048576", image, uri], check=True)
+            subprocess.run(["qemu-img", "compare", "-q", "-f", "raw", "-F", "raw", image, uri], check=True)
+
     def test_without_storage(self):
         with tempfile.TemporaryDirectory(dir="/var/tmp") as folder, contextlib.closing(Neighbours(folder, 16)) as neighbours:
             uri = neighbours.get("floor-null").targets[0][1].removeprefix("--uri=")
