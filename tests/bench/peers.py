@@ -77,7 +77,7 @@ class Neighbours:
 
     def start(self, key, sock, command):
         with open(sock + ".log", "w+", encoding="utf-8") as log:
-            process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=log)
+            process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=log, start_new_session=True)
             self.running.append(process)
             Instance.wait_for(None, f"{TITLES[key]} to listen", lambda: process.poll() is not None or listens(sock))
             if process.poll() is not None:
