@@ -40,7 +40,8 @@ constexpr auto kKeys = std::to_array<ConfigKey>({
 	 .help = "Last port of the service and the tools."},
 	{.section = S::Top, .name = "io_timeout", .type = T::Duration, .defaultText = "0", .min = 100, .max = kDayMs,
 	 .help = "Deadline of one read or write of a volume, such as \"30s\". 0 waits for as long as it takes: a stall is then "
-	         "a pause for the guest, never an error that makes its file systems read-only."},
+	         "a pause for the guest, never an error that makes its file systems read-only. A write that ran into its deadline "
+	         "may still be done later, even over a newer one."},
 	{.section = S::Top, .name = "FULL_POLICY", .type = T::Choice, .defaultText = "\"pause\"", .choices = "pause|error",
 	 .help = "What happens to writes that need room when a store is full. \"pause\": they wait until there is room again, and "
 	         "guests see a pause. \"error\": they fail with ENOSPC, which file systems of guests may answer by going "
