@@ -4,7 +4,7 @@
 // What a miss of the descriptor cache costs: one open, told by the kernel (inotify), not by our own count; and whom it holds up:
 // nobody. An open is held back in the kernel by a lease on the file: whoever opens it waits until the lease is given up, for as
 // long as /proc/sys/fs/lease-break-time (45 s). A store that opened in its own thread would stand still that long.
-#include "store_bench.h"
+#include "file_store_rig.h"
 
 #include <QtTest>
 
@@ -127,31 +127,13 @@ private:
 
 } // namespace
 
-class TestFdCache : public QObject {
+class TestFdCache : public QObject, FileStoreRig {
 	Q_OBJECT
 
-	std::optional<Bench> m_bench;
-	std::optional<ScratchDir> m_scratch;
-	std::unique_ptr<FileStore> m_store;
 	Buffer m_data{kBytes, 'd'};
 	std::deque<Errand> m_errands; ///< must be there until they are back, also when a test fails
 
-	std::string dir() const { return m_scratch->path() + "/objects"; }
-	void open(uint32_t fdcache = kFiles)
-	{
-		FileStoreOptions options;
-		options.dir = dir();
-		options.fdcache = fdcache;
-		m_store = std::make_unique<FileStore>(m_bench->reactor(), options);
-		const auto opened = m_bench->await(m_store->open(true));
-		QVERIFY2(opened, opened ? "" : opened.error().message.c_str());
-	}
-	void close()
-	{
-		m_bench->await(m_store->close());
-		m_store.reset();
-	}
-	int read(uint32_t object) { return m_bench->run(*m_store, Op::ObjRead, dataObject(object), m_data.all()); }
+	int read(uint32_t object) { return run(Op::ObjRead, dataObject(object), m_data.all()); }
 	Errand &submit(Op op, uint32_t object)
 	{
 		m_errands.emplace_back(op, dataObject(object), m_data.all());
@@ -170,19 +152,17 @@ private slots:
 	/// A store with kObjects objects, none of them open.
 	void init()
 	{
-		m_bench.emplace();
-		m_scratch.emplace();
-		open();
-		for (uint32_t n = 0; n < kObjects; ++n) QCOMPARE(m_bench->run(*m_store, Op::ObjCreate, dataObject(n), m_data.all()), 0);
+		begin();
+		open(kFiles);
+		for (uint32_t n = 0; n < kObjects; ++n) QCOMPARE(run(Op::ObjCreate, dataObject(n), m_data.all()), 0);
 		close();
-		open();
+		open(kFiles);
 	}
 	void cleanup()
 	{
 		close();
 		m_errands.clear();
-		m_scratch.reset();
-		m_bench.reset();
+		end();
 	}
 
 	void aMissIsOneOpenAndAHitIsNone()
